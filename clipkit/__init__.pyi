@@ -105,6 +105,7 @@ from clipkit.evaluation.speed import Speed as Speed
 from clipkit.explanation.drawing import draw_heat_map as draw_heat_map
 from clipkit.explanation.explain import explain as explain
 from clipkit.explanation.heat_map import HeatMap as HeatMap
+from clipkit.inputs.crop_boxes import CropBox as CropBox
 from clipkit.inputs.decoder import DecodedImage as DecodedImage
 from clipkit.inputs.folders import LeftOut as LeftOut
 from clipkit.inputs.image_input import ImageInput as ImageInput
@@ -157,6 +158,7 @@ from clipkit.search.duplicates.leaks import NearDuplicate as NearDuplicate
 from clipkit.search.export import ExportReport as ExportReport
 from clipkit.search.filters import FilterOptions as FilterOptions
 from clipkit.search.indexing_estimate import IndexingEstimate as IndexingEstimate
+from clipkit.search.indexing_estimate import RowCost as RowCost
 from clipkit.search.indexing_estimate import estimate_indexing as estimate_indexing
 from clipkit.search.indexing_order import IndexingOrder as IndexingOrder
 from clipkit.search.library import PhotoLibrary as PhotoLibrary

@@ -68,15 +68,35 @@ def evidence_of(queries: Vectors, alternatives: Vectors, images: Vectors) -> Vec
         queries: As seen from the words' mean, shape (Q, D).
         alternatives: What a query is measured by: words, seen likewise, or sums of words if the
             queries are sums. Shape (A, D).
-        images: Rows of norm 1, shape (N, D).
+        images: Rows of norm 1, shape (N, D); of images with R rows each, shape (N, R, D).
 
     Returns:
         In spreads of the alternatives' scores on each image, less what a query's richness brings.
+        The scores on an image with several rows are the best ones, of the queries and of the
+        alternatives alike: the best of five lies higher by chance, and does so for both.
     """
     norms = np.linalg.norm(queries, axis=1) / _root_mean_square_norm(alternatives)
-    evidence = in_spreads(images @ queries.T, images @ alternatives.T)
+    evidence = in_spreads(best_products(images, queries), best_products(images, alternatives))
     evidence -= RICHNESS * np.log(np.maximum(norms, LEAST_RICHNESS))
     return evidence
+
+
+def best_products(images: Vectors, others: Vectors) -> Vectors:
+    """Return the inner products of images with others, of an image the best of its rows.
+
+    Args:
+        images: Shape (N, D), or (N, R, D) of R rows each.
+        others: Shape (A, D).
+
+    Returns:
+        Shape (N, A).
+    """
+    if images.ndim == 2:
+        return images @ others.T
+    best = images[:, 0] @ others.T
+    for number in range(1, images.shape[1]):
+        np.maximum(best, images[:, number] @ others.T, out=best)
+    return best
 
 
 def in_spreads(scores: Vectors, others: Vectors) -> Vectors:

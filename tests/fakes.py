@@ -9,7 +9,7 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.errors import ImageReadError
+from clipkit.inputs.crop_boxes import CropBox, pixel_box
 from clipkit.inputs.image_input import ImageInput, image_name
 from clipkit.inputs.images import read_image
 from clipkit.inputs.tokenizer import TokenizedTexts
@@ -70,6 +71,7 @@ class FakeEncoder(Encoder):
         self.batch_size = batch_size
         self.before_image = before_image
         self.encoded_images: list[str] = []  # file names, one for each forward pass
+        self.encoded_parts: list[tuple[str, int]] = []  # of images whose parts were, how many
         self.encoded_texts: list[str] = []
 
     def check_weights(self) -> None:
@@ -119,6 +121,7 @@ class FakeEncoder(Encoder):
         batch_size: int | None = None,
         progress: Progress | None = None,
         allow_urls: bool = False,
+        boxes: Sequence[CropBox] | None = None,
     ) -> Generator[EncodedBatch]:
         """Yield batches of vectors, shape (K, 4); the methods that take images all use it."""
         items = enumerate(images)  # asked for one batch at a time
@@ -128,13 +131,22 @@ class FakeEncoder(Encoder):
             skipped: list[tuple[int, ImageReadError]] = []
             for position, image in batch:
                 try:
-                    rows.append(self._encode(image))
+                    rows.append(
+                        self._encode(image) if boxes is None else self._encode_parts(image, boxes)
+                    )
                 except ImageReadError as error:
                     skipped.append((position, error))
                 else:
                     positions.append(position)
             embeddings = EmbeddingArray(np.concatenate(rows), self.space_id)
             yield EncodedBatch(positions, embeddings, skipped)
+
+    def _encode_parts(self, image: ImageInput, boxes: Sequence[CropBox]) -> Embeddings:
+        self._encode(image)
+        self.encoded_parts.append((self.encoded_images[-1], len(boxes)))
+        whole = read_image(image).pixels
+        parts = [whole.crop(pixel_box(box, whole.size)) for box in boxes]
+        return np.concatenate([image_embedding(part) for part in parts])
 
     def _encode(self, image: ImageInput) -> Embeddings:
         if self.before_image is not None:

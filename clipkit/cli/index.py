@@ -14,6 +14,7 @@ from clipkit.cli.store_options import add_store_option
 from clipkit.cli.terminal import note, progress_bar, to_json, warn
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
+from clipkit.inputs.crop_boxes import CROPS
 from clipkit.plain_text import visible
 from clipkit.progress import Callbacks
 from clipkit.search.indexes import indexed_folders
@@ -27,6 +28,7 @@ _EPILOG = """\
 examples:
   clipkit index ~/Pictures
   clipkit index ~/Pictures --exclude screenshots --exclude "*.gif"
+  clipkit index ~/Pictures --crops 5
   clipkit index /media/stick/photos --here
   clipkit index --status
   clipkit index ~/Pictures --store milvus://localhost:19530/photos
@@ -91,6 +93,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="take embeddings from what clipkit embed wrote there, by the content of each image; "
         "only the others are embedded. Without FOLDER: send all of them to --store",
     )
+    parser.add_argument(
+        "--crops",
+        type=int,
+        choices=CROPS,
+        help="rows an image in the index: 1, the whole, or 5, also its four overlapping corners, "
+        "so that small subjects are found; that takes five times the time and room; kept for next "
+        "time, and what is embedded stays",
+    )
     add_scan_options(parser)
     add_store_option(
         parser,
@@ -136,7 +146,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rebuild:
         _remove_index(arguments, encoder)
     if arguments.store is not None:  # before hours of indexing
-        PhotoLibrary.open(arguments.folder, encoder, store=arguments.store).check_store()
+        remote = PhotoLibrary.open(arguments.folder, encoder, store=arguments.store)
+        remote.check_store(crops=arguments.crops)
     library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
     note_other_models(library)
     try:
@@ -166,6 +177,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise InputError("--store-index is about a store: name it with --store")
     if arguments.store is not None and arguments.status:
         raise InputError("--status is of the folder's own index: leave out --store")
+    if arguments.crops is not None and (arguments.folder is None or arguments.status):
+        raise InputError("--crops is about indexing a folder: leave it out, or name the folder")
     if arguments.embeddings is None:
         return
     if arguments.folder is None and arguments.store is None:
@@ -215,6 +228,7 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
             prune=arguments.prune,
             order="newest" if arguments.watch else "spread",
             embeddings=None if from_files is None else open_embedding_files(from_files),
+            crops=arguments.crops,
         ),
     )
 
@@ -235,6 +249,8 @@ def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
         return
     try:
         library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
+        if arguments.crops is None:
+            arguments.crops = library.crops
     except LibraryError:
         library = PhotoLibrary.open(arguments.folder, keep_here=arguments.here)
     library.remove()
@@ -329,6 +345,8 @@ def _print_report(library: PhotoLibrary, report: SyncReport, *, as_json: bool) -
     listed = ", ".join(f"{number} {name}" for name, number in report.counts.items())
     listed += f", {len(report.skipped)} skipped"
     listed += f", {report.missing} missing" if report.missing else ""
+    if report.cropped:
+        listed += f", {report.cropped} given crops"
     if report.from_files is not None:
         listed += f", {report.from_files} with ready embeddings"
     print(f"{visible(str(library.folder))}: {listed}", flush=True)

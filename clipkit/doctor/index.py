@@ -23,6 +23,7 @@ from clipkit.search.indexes import places_of_all
 from clipkit.search.location import LibraryPlace, existing_location, has_index
 from clipkit.search.status import read_status
 from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.crop_file import used_names
 from clipkit.search.store.local.schema import SCHEMA_VERSION, rebuild_command
 from clipkit.search.store.local.store import CATALOG_NAME, LocalSnapshot
 from clipkit.search.store.local.vectors import vectors_files
@@ -171,7 +172,8 @@ def _check_vectors(
     rows = snapshot.catalog.rows()
     num_broken, num_other, largest = 0, 0, 0.0
     for start in range(0, len(rows), _BLOCK):
-        norms = np.linalg.norm(snapshot.vector_file.take(rows[start : start + _BLOCK]), axis=1)
+        views = snapshot.with_crops(rows[start : start + _BLOCK])
+        norms = np.linalg.norm(views, axis=2).ravel()
         is_number = np.isfinite(norms)
         errors = np.abs(norms[is_number] - 1)
         num_broken += int(np.count_nonzero(~is_number))
@@ -182,6 +184,8 @@ def _check_vectors(
     figure = (
         f"{len(rows):,} rows of {snapshot.embed_dim} dimensions, norms within {largest:.2g} of 1"
     )
+    if snapshot.meta.crops > 1:
+        figure += f", {snapshot.meta.crops} rows an image"
     if num_broken or num_other:
         figure = f"of {len(rows):,} rows {num_broken} hold NaN, {num_other} are not of norm 1"
         return HealthCheck("vectors", str(path), figure, "problem", _again(place, snapshot.meta))
@@ -190,7 +194,8 @@ def _check_vectors(
 
 def _check_leftovers(place: LibraryPlace, meta: CatalogMeta) -> HealthCheck:
     """Return which files of a killed process lie beside the index."""
-    left = [path for path in vectors_files(place.location) if path.name != meta.vectors_file]
+    used = used_names(meta)
+    left = [path for path in vectors_files(place.location) if path.name not in used]
     left += [path for path in place.location.iterdir() if is_draft(path)]
     if not left:
         return HealthCheck("leftover files", str(place.location), "none")

@@ -4,8 +4,9 @@ Shapes: N images, H x W the image encoder's input size, D dimensions of the shar
 W width of the image encoder.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,6 +23,7 @@ from clipkit.encoder.image_embedding import (
 )
 from clipkit.encoder.loaded_model import LoadedModel
 from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.crop_boxes import CropBox, check_boxes
 from clipkit.inputs.image_input import ImageInput, check_image_list
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.progress import Progress
@@ -158,6 +160,7 @@ class ImageCalls(LoadedModel):
         batch_size: int | None = None,
         progress: Progress | None = None,
         allow_urls: bool = False,
+        boxes: Sequence[CropBox] | None = None,
     ) -> Generator[EncodedBatch]:
         """Yield embeddings batch by batch, in memory that does not grow with their number.
 
@@ -170,17 +173,21 @@ class ImageCalls(LoadedModel):
             batch_size: Readable images a batch; None: as many as suit the engine.
             progress: Called after every batch.
             allow_urls: Whether strings that begin with http:// or https:// are fetched.
+            boxes: R parts of each image to embed instead of the whole, which is decoded once for
+                them: (left, top, right, bottom), fractions of its sides. None: the whole.
 
         Yields:
             Batches in the order of the images. Each position is in exactly one batch, with its
-            row or with its reason.
+            row, or the R rows of its parts one after the other, or with its reason.
 
         Raises:
-            InputError: If an item is no image at all.
+            InputError: If an item is no image at all, or a part does not lie inside an image.
         """
         check_progress(progress)
         check_image_list(images)
         embedder = self._image_embedder(allow_urls=allow_urls)
+        if boxes is not None:
+            embedder = replace(embedder, boxes=check_boxes(boxes))
         yield from embedder.stream(
             images, batch_size=self._image_batch_size(batch_size), progress=progress
         )

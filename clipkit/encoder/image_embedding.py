@@ -1,24 +1,36 @@
 """Streams of images to embeddings: decoded in threads, batched, and put through the image encoder.
 
-Shapes: N images, K readable ones, D dimensions of the shared space.
+Shapes: N images, K readable ones, R parts of each that are embedded, D dimensions of the shared
+space.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sized
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.errors import ImageReadError
+from clipkit.inputs.crop_boxes import CropBox
 from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.progress import Progress, map_ahead, usable_cores
 from clipkit.runtime.base import Runtime
 
 DecodeOutcome = NDArray[np.float32] | ImageReadError
-"""Pixel values of an image, shape (3, H, W), or the reason why there are none."""
+"""Pixel values of an image, shape (3, H, W), or of its parts, shape (R, 3, H, W), or the reason why
+there are none."""
+
+
+class DecodeSettings(TypedDict):
+    """How images are decoded, as `Preprocess.pixel_values` takes it by name."""
+
+    decode_scaled: bool
+    max_pixels: int | None
+    allow_urls: bool
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class EncodedBatch:
     """Some images of a stream, in order."""
 
     positions: list[int]  # of the rows, counted in the stream from 0
-    embeddings: EmbeddingArray  # (K, D)
+    embeddings: EmbeddingArray  # (K, D); of parts (K * R, D), those of an image one after the other
     skipped: list[tuple[int, ImageReadError]]  # position and reason of each unreadable image
 
 
@@ -64,6 +76,7 @@ class ImageEmbedder:
     max_pixels: int | None  # images that decode to more are refused; None: a share of the memory
     allow_urls: bool  # whether strings that begin with http:// or https:// are fetched
     decode_scaled: bool = True  # whether large JPEGs are decoded at a half, a quarter or an eighth
+    boxes: tuple[CropBox, ...] | None = None  # the parts of each image to embed; None: the whole
 
     def stream(
         self,
@@ -81,7 +94,7 @@ class ImageEmbedder:
 
         Args:
             images: Any number of images.
-            batch_size: Readable images a batch.
+            batch_size: Readable images a batch; of R parts each, one R-th as many.
             progress: Called after every batch with (done, total).
 
         Yields:
@@ -91,6 +104,8 @@ class ImageEmbedder:
         """
         total = len(images) if isinstance(images, Sized) else None
         workers = self.runtime.image_workers
+        if self.boxes is not None:  # as many rows at once as of whole images
+            batch_size = max(1, batch_size // len(self.boxes))
         # Enough for the decoders while the engine is waited for.
         decoded = self.decode(images, ahead=batch_size + 2 * usable_cores())
         # Each worker has a batch, and one waits: none stands still while the caller is busy.
@@ -123,20 +138,25 @@ class ImageEmbedder:
         """Return the pixel values of an image, or the reason why there are none."""
         if isinstance(image, DecodedBefore):
             return image.outcome
+        options = DecodeSettings(
+            decode_scaled=self.decode_scaled,
+            max_pixels=self.max_pixels,
+            allow_urls=self.allow_urls,
+        )
         try:
-            return self.preprocess.pixel_values(
-                image,
-                decode_scaled=self.decode_scaled,
-                max_pixels=self.max_pixels,
-                allow_urls=self.allow_urls,
-            )
+            if self.boxes is None:
+                return self.preprocess.pixel_values(image, **options)
+            from clipkit.inputs.crops import crop_values  # only here, with the decoders
+
+            return crop_values(self.preprocess, image, self.boxes, **options)
         except ImageReadError as error:
             return error
 
     def _embed(self, batch: DecodedBatch) -> EncodedBatch:
         rows = np.empty((0, self.runtime.embed_dim), dtype=np.float32)
         if batch.positions:
-            rows = normalize_rows(self.runtime.image_features(np.stack(batch.pixel_values)))
+            together = np.stack if self.boxes is None else np.concatenate
+            rows = normalize_rows(self.runtime.image_features(together(batch.pixel_values)))
         embeddings = EmbeddingArray(rows, self.runtime.space_id)
         return EncodedBatch(batch.positions, embeddings, batch.skipped)
 

@@ -85,6 +85,12 @@ class FolderIndex:
         return self._searched.store.meta() is not None
 
     @property
+    def crops(self) -> int:
+        """How many rows an image has in the index: 1, the whole, or also those of its crops."""
+        meta = self._searched.store.meta()
+        return 1 if meta is None else meta.crops
+
+    @property
     def num_missing(self) -> int:
         """How many indexed images were missing at the last sync; they are not searched."""
         return self._searched.store.count_missing(self._searched.prefix)

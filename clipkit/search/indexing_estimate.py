@@ -15,11 +15,25 @@ _LEAST_SECONDS = 0.5  # of indexing that a speed is told by
 
 
 @dataclass(frozen=True)
+class RowCost:
+    """What an image takes in the index: this many rows at most, of so many dimensions."""
+
+    rows_each: int
+    embed_dim: int
+
+    @property
+    def bytes_each(self) -> int:
+        """On the disk, in half precision."""
+        return 2 * self.rows_each * self.embed_dim
+
+
+@dataclass(frozen=True)
 class IndexingEstimate:
     """How many images there are to embed, and how long each takes."""
 
     num_images: int
     seconds_each: float
+    cost: RowCost | None = None  # None: not told
 
     @property
     def seconds(self) -> float:
@@ -27,10 +41,16 @@ class IndexingEstimate:
         return self.num_images * self.seconds_each
 
     def __str__(self) -> str:
-        """Return it as a sentence without its end."""
-        return (
+        """Return it as a sentence without its end; with crops, with the room that they take."""
+        told = (
             f"{self.num_images:,} images to index take about {_in_words(self.seconds)} on this "
             f"machine, at {self.seconds_each:.2g} s an image"
+        )
+        if self.cost is None or self.cost.rows_each == 1:
+            return told
+        megabytes = self.num_images * self.cost.bytes_each / 1e6
+        return (
+            f"{told}, and {megabytes:,.0f} MB on the disk, with {self.cost.rows_each} rows an image"
         )
 
 
@@ -59,6 +79,7 @@ def pace_teller(
     num_images: int,
     tell: Callable[[IndexingEstimate], None],
     *,
+    cost: RowCost | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Callable[[int], None]:
     """Return what watches an indexing go on, and tells once how long all of it takes.
@@ -66,6 +87,7 @@ def pace_teller(
     Args:
         num_images: How many there are to index.
         tell: Called once, as soon as the speed is known.
+        cost: What each takes in the index; None: not told.
         clock: Returns the time in seconds.
 
     Returns:
@@ -85,7 +107,7 @@ def pace_teller(
         number, seconds = num_done - start[0], now - start[1]
         if number >= TRIED and seconds >= _LEAST_SECONDS:
             is_told = True
-            tell(IndexingEstimate(num_images, seconds / number))
+            tell(IndexingEstimate(num_images, seconds / number, cost))
 
     return watch
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from clipkit.errors import ImageReadError
 from clipkit.files import DIGEST_BYTES, sha256_of
+from clipkit.inputs.crop_boxes import WHOLE, CropBox
 from clipkit.inputs.read_errors import UnreadableError
 from clipkit.inputs.safe_open import open_file
 from clipkit.progress import map_ahead, usable_cores
 from clipkit.search.changes import FileState, is_unchanged
+from clipkit.search.crop_ingest import embed_crops
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.writer import LibraryWriter
 from clipkit.search.store.records import ImageRow, IndexedFile, SkippedFile
@@ -49,12 +51,14 @@ class IngestCounts:
     moved: int = 0
     unchanged: int = 0  # touched, but of the same content
     from_files: int = 0  # of added and changed, those whose embeddings were there ready
+    cropped: int = 0  # indexed before as they are, and given their crops
     failed: list[ImageReadError] = field(default_factory=list)
 
     @property
     def num_done(self) -> int:
         """How many files were processed in all."""
-        return self.added + self.changed + self.moved + self.unchanged + len(self.failed)
+        done = self.added + self.changed + self.moved + self.unchanged + self.cropped
+        return done + len(self.failed)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class ImageIngester:
         after_commit: Called after every commit on the way with how many of the files done were
             new: neither indexed before nor missing.
         embeddings: Ready ones, looked up by content; None: there are none.
+        crops: The parts of each image that are embedded beside the whole.
         clock: Returns the time in seconds.
     """
 
@@ -98,6 +103,7 @@ class ImageIngester:
         after_step: Callable[[int], None],
         after_commit: Callable[[int], None],
         embeddings: "EmbeddingFiles | None" = None,
+        crops: Sequence[CropBox] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = IngestCounts()
@@ -106,6 +112,7 @@ class ImageIngester:
         self._writer = writer
         self._encoder = encoder
         self._embeddings = embeddings
+        self._crops = crops
         self._known = known
         self._locate = locate
         self._after_step = after_step
@@ -123,12 +130,30 @@ class ImageIngester:
             sent: list[_InspectedFile] = []
             again: list[FileState] = []
             new = self._files_to_encode(left, sent)
-            batches = self._encoder.stream_images(new)
+            boxes = (WHOLE, *self._crops) if self._crops else None
+            batches = self._encoder.stream_images(new, boxes=boxes)
             with closing(new), closing(batches):  # stops the threads, whatever fails here
                 for batch in batches:
                     self._add_encoded(batch, sent, again)
                     self._finish_step()
             left = again
+
+    def add_crops(self, images: Sequence[ImageRow]) -> None:
+        """Embed the crops of indexed images, whose wholes stay; of equal content once.
+
+        What cannot be read now, or has changed since it was looked at, stays without: the next
+        sync tries again.
+
+        Args:
+            images: Of the catalog, with nothing left to commit.
+        """
+        with closing(embed_crops(self._encoder, images, self._crops, self._locate)) as batches:
+            for batch in batches:
+                for image, crops in batch.images:
+                    self._writer.copy(image, image.row, crops)
+                self.counts.cropped += len(batch.images)
+                self.counts.failed += batch.failed
+                self._finish_step()
 
     def _files_to_encode(
         self, files: Sequence[FileState], sent: list[_InspectedFile]
@@ -157,13 +182,14 @@ class ImageIngester:
             self._in_flight[digest].append((file, inspection))
             return True
         source = self._writer.find_content(digest)
-        if source is None:
+        is_move = source is not None and (not source.path or source.path in self.gone)
+        if source is None or not (is_move or self._writer.has_crops(source.row)):
             if self._take_from_files(file, inspection, digest):
                 return True
             self._in_flight[digest] = []
             return False
-        is_move = source.path in self.gone
-        if is_move or not source.path:  # the row now belongs to this path
+        if is_move:  # the row now belongs to this path
+            is_move = source.path in self.gone  # else its image was removed before
             self.gone.discard(source.path)
             self._writer.keep(_image_row(file, inspection, source.row))
         else:
@@ -196,7 +222,8 @@ class ImageIngester:
             file, inspection = sent[position]
             images.append(self._checked_row(file, inspection))
             self._count(file)
-        self._writer.add(images, batch.embeddings)
+        rows = batch.embeddings.reshape(len(images), 1 + len(self._crops), self._encoder.embed_dim)
+        self._writer.add(images, rows[:, 0], rows[:, 1:] if self._crops else None)
         for position in batch.positions:
             self._copy_to_waiting(sent[position][1], again)
         for position, error in batch.skipped:
@@ -207,7 +234,8 @@ class ImageIngester:
         for file, its_inspection in self._pop_waiting(inspection):
             assert its_inspection.digest is not None
             source = self._writer.find_content(its_inspection.digest)
-            if source is None:  # the first one changed while it was encoded
+            # None: the first one changed while it was encoded.
+            if source is None or not self._writer.has_crops(source.row):
                 again.append(file)
             else:
                 self._writer.copy(_image_row(file, its_inspection), source.row)

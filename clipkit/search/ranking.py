@@ -4,11 +4,15 @@ A query of one text or image scores by the plain cosine. In any other, each moda
 its own centre (`modality_gap`), and the score is made of the inner products of an image with a few
 directions: what is sought, what is subtracted, and the centre of the images.
 
+An image with crops is as close to a direction as the closest of its rows, the whole and the crops:
+to what is sought and to what is subtracted alike, so that a bottle on a table is found, and a small
+dog is missed where dogs are subtracted. Centres and spreads are those of whole images.
+
 The order does not depend on the library's history: a library that grew, shrank and was compacted
 ranks as one built from scratch. Equal scores are in the order of the paths.
 
-Shapes: K images, D dimensions of the shared space, M directions, B background words, S sampled
-images.
+Shapes: K images, R rows of each, D dimensions of the shared space, M directions, B background
+words, S sampled images.
 """
 
 from collections.abc import Sequence
@@ -72,7 +76,8 @@ class QueryScore:
         """Return the bounds of the scores of images, given inner products with an error.
 
         Args:
-            products: Inner products of `directions` and images of norm 1, shape (M, K).
+            products: Inner products of `directions` and images of norm 1, shape (M, K); of images
+                with R rows each, (M, K, R).
             error: The largest absolute error of a product.
 
         Returns:
@@ -85,26 +90,38 @@ class QueryScore:
             squared = np.maximum(1 - 2 * products[-1] + self.center @ self.center, 1e-6)
             errors = error * (1 / np.sqrt(squared) + np.abs(cosines) / squared)
             errors = np.where(squared < 10 * error, 2.0, errors)  # the angle may be any
-        lowest, highest = cosines - errors, cosines + errors
+        lowest, highest = _best(cosines - errors), _best(cosines + errors)
         # The more an image shows what is subtracted, the lower its score.
         return self._subtract(lowest[0], highest[1:]), self._subtract(highest[0], lowest[1:])
 
     def scores(self, products: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the scores of images by their inner products with `directions`, shape (K,)."""
-        cosines = self._cosines(products)
+        cosines = _best(self._cosines(products))
         return self._subtract(cosines[0], cosines[1:])
+
+    def matched_rows(self, products: NDArray[np.floating]) -> NDArray[np.intp]:
+        """Return which row of each image is closest to what is sought, of equal ones the first.
+
+        Args:
+            products: As for `scores`, shape (M, K, R).
+
+        Returns:
+            Numbers from 0 on, shape (K,).
+        """
+        found: NDArray[np.intp] = self._cosines(products)[0].argmax(axis=1)
+        return found
 
     def _cosines(self, products: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return cosines to what is sought and to what is subtracted, from the centre if any."""
         if self.center is None:
             return products
         directions = (self.direction, *(part.direction for part in self.subtracted))
-        return np.stack(
-            [
-                centered_similarities(np.stack([product, products[-1]], axis=1), each, self.center)
-                for product, each in zip(products[:-1], directions, strict=True)
-            ]
-        )
+        to_center = products[-1].ravel()
+        cosines = [
+            centered_similarities(np.stack([each.ravel(), to_center], axis=1), towards, self.center)
+            for each, towards in zip(products[:-1], directions, strict=True)
+        ]
+        return np.stack(cosines).reshape(len(directions), *products.shape[1:])
 
     def _subtract(
         self, cosines: NDArray[np.floating], subtracted: NDArray[np.floating]
@@ -136,7 +153,7 @@ def rank(
     ids, paths, is_complete, num_searched = snapshot.candidates(score, k, where)
     scores: list[float] = []
     for start in range(0, len(ids), _BLOCK):
-        rows = snapshot.vectors(ids[start : start + _BLOCK])
+        rows = snapshot.with_crops(ids[start : start + _BLOCK])
         scores += score.scores(exact_products(rows, score.directions)).tolist()
     order = sorted(range(len(paths)), key=lambda place: (-scores[place], paths[place]))[:k]
     best = Candidates(ids[order], [paths[place] for place in order], is_complete, num_searched)
@@ -150,17 +167,24 @@ def exact_products(rows: Embeddings, directions: NDArray[np.float32]) -> NDArray
     values, so ties are true ties.
 
     Args:
-        rows: Shape (K, D), norm 1 but for the rounding of the store, which is taken out.
+        rows: Shape (K, D) or (K, R, D), norm 1 but for the rounding of the store, which is taken
+            out.
         directions: Shape (M, D), norms up to 1.
 
     Returns:
-        Shape (M, K), in [-1, 1].
+        Shape (M, K) or (M, K, R), in [-1, 1].
     """
     exact = rows.astype(np.float64)
-    norms = np.sqrt((exact * exact).sum(axis=1))
-    products = [(exact * each.astype(np.float64)).sum(axis=1) / norms for each in directions]
+    norms = np.sqrt((exact * exact).sum(axis=-1))
+    products = [(exact * each.astype(np.float64)).sum(axis=-1) / norms for each in directions]
     found: NDArray[np.float64] = np.clip(np.stack(products), -1.0, 1.0)
     return found
+
+
+def _best(cosines: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the cosines of images, of one with several rows the highest: shape (P, K)."""
+    best: NDArray[np.floating] = cosines if cosines.ndim == 2 else cosines.max(axis=2)
+    return best
 
 
 def plain_score(part: PartVector) -> QueryScore:

@@ -15,8 +15,14 @@ texts, and from model to model. So three things are put together, none of which 
 Their sum goes through one logistic curve for all. A subtracted part of a query has evidence of its
 own, and an image that fits it is penalized, as in the ranking.
 
-Shapes: P parts of a query, K candidates, D dimensions, B everyday words, S images of the library,
-A alternatives.
+An image with crops has several rows, and the best of them counts: for the query and for the words
+and images that it is measured by alike, so that evidence means what it means without crops. What is
+left of chance is that of a library with as many images as there are rows, and is taken off as that
+is. Measured by the words on the whole alone, half as many queries again without a match would be
+told "found": docs/search.md has the figures.
+
+Shapes: P parts of a query, K candidates, R rows of each, D dimensions, B everyday words, S images
+of the library, A alternatives.
 """
 
 import functools
@@ -30,7 +36,14 @@ from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError
 from clipkit.search.modality_gap import center_rows, estimate_center, subtraction_loss
-from clipkit.word_evidence import ROUNDING, Vectors, WordScale, evidence_of, in_spreads
+from clipkit.word_evidence import (
+    ROUNDING,
+    Vectors,
+    WordScale,
+    best_products,
+    evidence_of,
+    in_spreads,
+)
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
@@ -127,7 +140,7 @@ class RelevanceScale:
             weights: Likewise.
             is_image: Likewise.
             candidates: The K images of the library that fit best, some hundreds or all: how far one
-                stands out is seen among them. Shape (K, D), rows of norm 1.
+                stands out is seen among them. Shape (K, D) or (K, R, D), rows of norm 1.
             num_images: How many they are the best of; None for K.
 
         Returns:
@@ -152,7 +165,8 @@ class RelevanceScale:
             weights: One a part; what is subtracted has a negative one. If all are negative, the
                 query is what is unlike them.
             is_image: Whether each part is an image.
-            candidates: The images, embedded: shape (K, D), rows of norm 1.
+            candidates: The images, embedded: shape (K, D), rows of norm 1; with crops (K, R, D),
+                the whole first.
 
         Returns:
             float64, shape (K,): comparable between images, queries and models. The best order.
@@ -191,8 +205,11 @@ class RelevanceScale:
                 f"a query needs parts of shape {shape}, with one weight and one kind each and at "
                 f"least one part, got {rows.shape} and {len(is_image)} kinds"
             )
-        if targets.shape[1:] != shape[1:]:
-            raise InputError(f"candidates must have shape (K, {shape[1]}), got {targets.shape}")
+        if targets.ndim not in (2, 3) or targets.shape[-1:] != shape[1:]:
+            raise InputError(
+                f"candidates must have shape (K, {shape[1]}) or (K, R, {shape[1]}), got "
+                f"{targets.shape}"
+            )
         every = [_Part(*part) for part in zip(rows, weights, is_image, strict=True)]
         added = [part for part in every if part.weight > 0]
         penalty = np.zeros(len(targets))
@@ -210,7 +227,7 @@ class RelevanceScale:
         largest = max(abs(part.weight) for part in parts) or 1.0
         parts = [part._replace(weight=part.weight / largest) for part in parts]  # relative
         weights = [part.weight for part in parts]
-        query = np.zeros(targets.shape[1])
+        query = np.zeros(targets.shape[-1])
         for part in parts:
             query += part.weight * self._in_words(part)
         evidence = evidence_of(query[None], _mixed(self._words.rows, weights), targets)[:, 0]
@@ -226,7 +243,8 @@ class RelevanceScale:
         evidence += IMAGE_WEIGHT * share * trust * self._evidence_of_images(seen, targets)
         # Two images are opposite to each other as seen from between them: too few for a centre.
         if len(parts) == 1 and size > 2:
-            evidence += self._evidence_of_copies(parts[0], targets)
+            wholes = targets if targets.ndim == 2 else targets[:, 0]  # of which a copy is one
+            evidence += self._evidence_of_copies(parts[0], wholes)
         return evidence
 
     def _in_words(self, part: _Part) -> Vectors:
@@ -247,7 +265,8 @@ class RelevanceScale:
         query = _directions(np.asarray(weights) @ rows)
         alternatives = _directions(_mixed(self._images, weights))
         differs = _differs(alternatives @ query)
-        return in_spreads(targets @ query[:, None], targets @ alternatives[differs].T)[:, 0]
+        others = best_products(targets, alternatives[differs])
+        return in_spreads(best_products(targets, query[None]), others)[:, 0]
 
     def _evidence_of_copies(self, part: _Part, targets: Vectors) -> Vectors:
         """Return the evidence for images that are nearly the query's own, shape (K,)."""
@@ -264,7 +283,7 @@ def relevance_of(evidence: ArrayLike, num_images: int | None = None) -> Vectors:
 
     Args:
         evidence: Of the K candidates, in any order, shape (K,).
-        num_images: How many images they are the best of; None for K.
+        num_images: How many images they are the best of, or rows of images; None for K.
 
     Returns:
         float64, shape (K,), in [0, 1]; no less for a candidate than for one of less evidence.

@@ -3,7 +3,8 @@
 The query is embedded, the images that score best are the candidates, and relevance and diversity
 order them and choose among them. One snapshot of the index is held from beginning to end.
 
-Shapes: K candidates, D dimensions of the shared space, B background words, S sampled images.
+Shapes: K candidates, R rows of each, D dimensions of the shared space, B background words, S
+sampled images.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from clipkit.arguments import check_share, check_whole
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
+from clipkit.inputs.crop_boxes import CropBox, crop_boxes
 from clipkit.inputs.image_input import ImageInput
 from clipkit.search.filters import FilterOptions, IndexFilter, Selection
 from clipkit.search.location import SearchedPlace
@@ -42,7 +44,7 @@ from clipkit.search.relevance import (
     verdict_of,
 )
 from clipkit.search.rerank import diversify, raw_files, weigh_scores
-from clipkit.search.store.base import Snapshot
+from clipkit.search.store.base import Ids, Snapshot
 from clipkit.search.sync import check_space
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 _SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % of their spread
 NUM_CANDIDATES = 200  # candidates for relevance and diversity, at least
 _DECIMALS = 6  # of evidence
+_BLOCK = 4096  # candidates looked at at a time
 
 
 OTHER_OPTIONS = ("sort", "k", "min_relevance", "diversity", "more_like", "less_like")
@@ -70,6 +73,9 @@ class SearchHit:
     taken_at: str | None = None
     raw: Path | None = None  # the camera's RAW file beside it, which is not a separate result
     camera: str | None = None  # maker and model
+    # The part of the image that fits best, in an index with crops: (left, top, right, bottom) in
+    # fractions of its sides; None: the whole.
+    crop: CropBox | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the hit as what JSON takes: a line of ``clipkit search --json``."""
@@ -82,6 +88,7 @@ class SearchHit:
             "taken_at": self.taken_at,
             "raw": None if self.raw is None else str(self.raw),
             "camera": self.camera,
+            "crop": None if self.crop is None else [round(side, 4) for side in self.crop],
         }
 
 
@@ -223,15 +230,18 @@ def find_hits(
     pool = [place for place, path in enumerate(found.paths) if path not in raws]
     if not pool:
         return SearchHits(num_searched=found.num_searched)
-    rows = normalize_rows(snapshot.vectors(found.ids[pool]))
+    views = _with_crops(snapshot, found.ids[pool])
+    rows = views[:, 0]  # of the wholes
     sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
-    evidence = evidence_of_candidates(query, background, sample, rows, score)
+    evidence = evidence_of_candidates(query, background, sample, views, score)
     # Equal rows may differ by rounding: they stay in the order of their paths.
     order = np.argsort(-evidence.round(_DECIMALS), kind="stable")
-    relevance = relevance_of(evidence, found.num_searched)[order]
+    # Of R rows an image the best lies as high by chance as of R times the images.
+    relevance = relevance_of(evidence, found.num_searched * views.shape[1])[order]
     chosen = _choose(relevance, center_rows(rows[order], library_center(sample)), options)
     places = [pool[order[position]] for position in chosen]
     records = snapshot.records(found.ids[places])
+    crops = _matched_crops(snapshot, score, views[[order[position] for position in chosen]])
     raw_of = {shown: raw for raw, shown in raws.items()}
     hits = [
         SearchHit(
@@ -243,8 +253,9 @@ def find_hits(
             taken_at=record.taken_at,
             raw=locate(raw_of[record.path]) if record.path in raw_of else None,
             camera=record.camera,
+            crop=crop,
         )
-        for position, place, record in zip(chosen, places, records, strict=True)
+        for position, place, record, crop in zip(chosen, places, records, crops, strict=True)
     ]
     num_found = int((relevance >= DEFAULT_MIN_RELEVANCE).sum())
     return SearchHits(
@@ -269,7 +280,7 @@ def evidence_of_candidates(
         query: The query as vectors.
         background: Everyday words that it is weighed against, shape (B, D).
         sample: Images that stand for the library, shape (S, D).
-        rows: The candidates' embeddings, best first, shape (K, D).
+        rows: The candidates' embeddings, best first, shape (K, D), or (K, R, D) with crops.
         score: What they were ranked by.
 
     Returns:
@@ -277,14 +288,21 @@ def evidence_of_candidates(
     """
     embeddings, weights, is_image = zip(*query.with_marks(), strict=True)
     scale = RelevanceScale(background, sample)
-    evidence, penalty = scale.evidence_and_penalty(np.stack(embeddings), weights, is_image, rows)
+    parts = np.stack(embeddings)
+    # Of thousands with crops each, double precision at once would take a gigabyte.
+    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    found = [scale.evidence_and_penalty(parts, weights, is_image, block) for block in blocks]
+    evidence, penalty = (np.concatenate(each) for each in zip(*found, strict=True))
     num_marks = len(query.liked) + len(query.disliked)
     # What is subtracted is taken off alone: it must not change what the others are measured by.
     added = replace(score, subtracted=())
-    fits = added.scores(exact_products(rows, added.directions))
+    fits = np.concatenate(
+        [added.scores(exact_products(block, added.directions)) for block in blocks]
+    )
     num_parts = sum(part.weight > 0 for part in query.parts)
     weighed = weigh_scores(evidence, fits, num_parts=num_parts, num_marks=num_marks)
-    return weighed - penalty
+    total: NDArray[np.float64] = weighed - penalty
+    return total
 
 
 def _choose(relevance: NDArray[np.float64], centered: Embeddings, options: HitOptions) -> list[int]:
@@ -307,6 +325,21 @@ def _choose(relevance: NDArray[np.float64], centered: Embeddings, options: HitOp
         relevance[relevant], centered[relevant], k=options.k, tradeoff=1 - options.diversity
     )
     return [int(place) for place in relevant[order]]
+
+
+def _with_crops(snapshot: Snapshot, ids: Ids) -> Embeddings:
+    """Return images and their crops, the whole first, shape (K, R, D), rows of norm 1."""
+    rows = snapshot.with_crops(ids)
+    return normalize_rows(rows.reshape(-1, rows.shape[2])).reshape(rows.shape)
+
+
+def _matched_crops(
+    snapshot: Snapshot, score: QueryScore, views: Embeddings
+) -> list[CropBox | None]:
+    """Return which part of each image fits a query best, None for the whole."""
+    boxes = (None, *crop_boxes(snapshot.meta.crops))
+    matched = score.matched_rows(exact_products(views, score.directions))
+    return [boxes[number] for number in matched.tolist()]
 
 
 def _check_size(query: QueryVectors, embed_dim: int) -> None:

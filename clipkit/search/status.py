@@ -32,6 +32,8 @@ class LibraryStatus:
     decoder: str
     exclude: tuple[str, ...]
     include_hidden: bool
+    crops: int  # rows an image: 1, the whole, or also those of its crops
+    num_uncropped: int  # indexed, and without the crops that were asked for: a sync embeds them
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
@@ -58,6 +60,7 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
     with place.store.snapshot() as snapshot:
         meta = snapshot.meta
         state = read_folder_state(place, meta, snapshot.catalog)
+        uncropped = snapshot.catalog.uncropped(place.prefix, meta.first_cropped)
     changes, known = state.changes, {**state.known, **state.missing}
     # A sync reads again what changed just before it was indexed, and unreadable files if another
     # decoder has come; the status does not count them as changes.
@@ -90,4 +93,6 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
         decoder=meta.decoder,
         exclude=meta.exclude,
         include_hidden=meta.include_hidden,
+        crops=meta.crops,
+        num_uncropped=len(uncropped),
     )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
+from clipkit.errors import InputError
 from clipkit.progress import Callbacks
 from clipkit.search.filters import IndexFilter
 from clipkit.search.location import LibraryPlace
@@ -142,11 +143,13 @@ def sync_store(
 
     Raises:
         NotIndexedError: If the folder has no index.
+        InputError: If that has crops.
         SpaceMismatchError: If the store is of another space.
         LibraryError: If the server refuses or is lost for long; what was sent stays there.
     """
     callbacks = callbacks or Callbacks()
     with place.store.snapshot() as snapshot:
+        check_one_row(snapshot.meta.crops)
         words = snapshot.background()
         store.create(snapshot.meta)
         with store.snapshot() as remote:
@@ -181,6 +184,15 @@ def sync_store(
         index=index.kind,
         recall=recall,
     )
+
+
+def check_one_row(crops: int) -> None:
+    """Raise InputError if an index has more rows an image than a store, which has one."""
+    if crops > 1:
+        raise InputError(
+            f"a store has one embedding an image, and the index {crops}: search the folder's own "
+            "index (leave out --store), or index without crops (--crops 1)"
+        )
 
 
 def write_words(

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
+from clipkit.inputs.crop_boxes import crop_boxes
 from clipkit.inputs.decoder_name import decoder_name
 from clipkit.inputs.folders import LeftOut
 from clipkit.search.filters import may_pass
 from clipkit.search.folder_state import FolderState, find_mounts, read_folder_state
+from clipkit.search.indexing_estimate import RowCost
 from clipkit.search.indexing_order import in_indexing_order
 from clipkit.search.ingest import ImageIngester, IngestCounts
 from clipkit.search.location import LibraryPlace, SearchedPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
 from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.crop_file import open_crops
 from clipkit.search.store.local.schema import damaged_library
 from clipkit.search.store.local.vectors import VectorReader, vectors_name
 from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
@@ -52,13 +55,14 @@ class SyncReport:
     stored: "StoreReport | None" = None  # what was sent to a store of its own
     # Of added and changed, those whose embeddings were ready; None: none were given.
     from_files: int | None = None
+    cropped: int = 0  # of unchanged, those that were given the crops that were asked for since
 
     @property
     def has_news(self) -> bool:
         """Whether the sync changed the index."""
         if self.stored is not None and self.stored.has_news:
             return True
-        has_changed = self.added or self.changed or self.moved or self.removed
+        has_changed = self.added or self.changed or self.moved or self.removed or self.cropped
         return bool(has_changed) or self.missing != self.missing_before
 
     @property
@@ -76,6 +80,8 @@ class SyncReport:
             "skipped": [error.to_dict() for error in self.skipped],
             "left_out": [left._asdict() for left in self.left_out],
         }
+        if self.cropped:
+            found["cropped"] = self.cropped
         if self.from_files is not None:
             found["from_files"] = self.from_files
         return found if self.stored is None else found | {"store": self.stored.to_dict()}
@@ -102,14 +108,16 @@ def sync_library(
         What was done.
 
     Raises:
-        InputError: If the folder is gone, or something is to be left out of a part of an index.
+        InputError: If the folder is gone, something is to be left out of a part of an index, or
+            ready embeddings are given for an index with crops.
         LibraryError: If another process is writing, or the index is damaged or unwritable.
         SpaceMismatchError: If the index was rebuilt with another model meanwhile.
     """
-    if place.prefix and not (rules.exclude is None and rules.include_hidden is None):
+    said = (rules.exclude, rules.include_hidden, rules.crops)
+    if place.prefix and any(value is not None for value in said):
         raise InputError(
             f"{place.folder} is a part of the index of {place.indexed_folder}: what to leave "
-            "out is said for the whole of it"
+            "out, and how many crops there are, is said for the whole of it"
         )
     existing_folder(place.folder)
     _check_ready(rules.embeddings, encoder)
@@ -120,6 +128,7 @@ def sync_library(
         if stored is not None:
             _check_vectors(stored, place)
         asked = _requested_meta(stored or _new_meta(encoder), rules)
+        _check_crops(asked, rules, place)
         state = read_folder_state(place, asked, catalog)
         if stored_background(catalog.background()) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
@@ -130,6 +139,8 @@ def sync_library(
             lambda path: may_pass(path.removeprefix(place.prefix), rules.first),
         )
         unknown = [file for file in files if file.size not in changes.familiar_sizes]
+        uncropped = catalog.uncropped(place.prefix, asked.first_cropped)
+        num_to_crop = sum(image.path in changes.unchanged for image in uncropped)
         meta = _next_meta(asked, state, place, encoder)
         with LibraryWriter(catalog, place.location, meta) as writer:
             ingester = ImageIngester(
@@ -139,11 +150,17 @@ def sync_library(
                 known={**state.known, **state.missing},
                 gone=changes.gone,
                 locate=place.path,
-                after_step=callbacks.after_step(len(files), len(unknown), clock),
+                after_step=callbacks.after_step(
+                    len(files) + num_to_crop,
+                    len(unknown) + num_to_crop,
+                    clock,
+                    RowCost(meta.crops, meta.embed_dim),
+                ),
                 after_commit=callbacks.after_commit(
                     len(changes.added), lambda: catalog.count(place.prefix)
                 ),
                 embeddings=rules.embeddings,
+                crops=crop_boxes(meta.crops),
                 clock=clock,
             )
             for image in filter(None, map(catalog.find_missing, state.returned)):
@@ -152,6 +169,9 @@ def sync_library(
             ingester.ingest([file for file in files if file.size in changes.familiar_sizes])
             missing = _write_absent(writer, state, ingester.gone, prune=rules.prune)
             ingester.ingest(unknown)
+            writer.commit()
+            if uncropped := catalog.uncropped(place.prefix, meta.first_cropped):
+                ingester.add_crops(uncropped)
         compact(catalog, place.location, place.folder)
     reported = {*state.unreadable, *(stored.unlisted if stored else ())}
     reported_paths = {str(place.path(path)) for path in reported}
@@ -203,6 +223,16 @@ def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: SearchedPla
     )
 
 
+def _check_crops(asked: CatalogMeta, rules: SyncRules, place: LibraryPlace) -> None:
+    """Refuse ready embeddings, of which there is one an image, for an index with crops."""
+    if asked.crops > 1 and rules.embeddings is not None:
+        raise InputError(
+            f"the index of {place.indexed_folder} has {asked.crops} rows an image, and "
+            f"{rules.embeddings.location} holds one: index without it (--from), or without crops "
+            "(--crops 1)"
+        )
+
+
 def _check_ready(ready: "EmbeddingFiles | None", encoder: "Encoder") -> None:
     """Raise SpaceMismatchError if ready embeddings are of another space than an encoder's."""
     if ready is not None and ready.space_id != encoder.space_id:
@@ -237,6 +267,10 @@ def _new_meta(encoder: "Encoder") -> CatalogMeta:
 def _requested_meta(meta: CatalogMeta, rules: SyncRules) -> CatalogMeta:
     """Return the metadata of the last sync, with the exclusions of this one."""
     exclude, include_hidden = rules.exclude, rules.include_hidden
+    if rules.crops not in (None, meta.crops):
+        # Whatever is in the index has no crops, or none that are asked for any more.
+        first = meta.num_rows if rules.crops > 1 else 0
+        meta = dataclasses.replace(meta, crops=rules.crops, first_cropped=first)
     return dataclasses.replace(
         meta,
         exclude=meta.exclude if exclude is None else tuple(filter(None, exclude)),
@@ -287,8 +321,9 @@ def _check_vectors(meta: CatalogMeta, place: LibraryPlace) -> None:
     path = place.location / meta.vectors_file
     try:
         VectorReader(path, meta.embed_dim, meta.num_rows, place.indexed_folder)
+        open_crops(place.location, meta, place.indexed_folder)
     except FileNotFoundError as error:
-        raise damaged_library(place.indexed_folder, f"{path} is missing") from error
+        raise damaged_library(place.indexed_folder, f"{error.filename} is missing") from error
 
 
 def _report(
@@ -312,6 +347,7 @@ def _report(
         moved=counts.moved,
         removed=len(set(state.changes.gone) - missing) - counts.moved,
         unchanged=len(state.changes.unchanged) + counts.unchanged,
+        cropped=counts.cropped,
         skipped=skipped,
         left_out=[_as_shown(place, left) for left in state.scan.left_out],
         missing=len(missing),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from clipkit.arguments import check_kind, items_of, near_name
 from clipkit.errors import InputError
+from clipkit.inputs.crop_boxes import check_crops
 from clipkit.search.filters import FilterOptions, IndexFilter, read_filter
 from clipkit.search.indexing_order import IndexingOrder, check_indexing_order
 
@@ -22,6 +23,7 @@ class SyncOptions(TypedDict, total=False):
     order: IndexingOrder
     first: FilterOptions
     embeddings: "EmbeddingFiles | None"
+    crops: int | None
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,13 @@ class SyncRules:
     first: IndexFilter = field(default_factory=IndexFilter)
     # Images whose content is in them take their embeddings from there.
     embeddings: "EmbeddingFiles | None" = None
+    crops: int | None = None  # rows an image: 1 or 5
 
     def __post_init__(self) -> None:
         """Refuse a single string as patterns, each of whose letters would be one; and an order."""
         check_indexing_order(self.order)
+        if self.crops is not None:
+            object.__setattr__(self, "crops", check_crops(self.crops))
         if self.embeddings is not None:
             rule = "embeddings must be what clipkit.open_embedding_files(FOLDER) returns"
             check_kind(self.embeddings, "space_id", rule)

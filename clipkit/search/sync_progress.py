@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipkit.errors import InputError
 from clipkit.progress import Progress
-from clipkit.search.indexing_estimate import LEAST, IndexingEstimate, pace_teller
+from clipkit.search.indexing_estimate import LEAST, IndexingEstimate, RowCost, pace_teller
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,11 @@ class SyncCallbacks:
                 raise InputError(f"{name} must be a function, as print is one, got {given!r}")
 
     def after_step(
-        self, num_files: int, num_unknown: int, clock: Callable[[], float] = time.monotonic
+        self,
+        num_files: int,
+        num_unknown: int,
+        clock: Callable[[], float] = time.monotonic,
+        cost: RowCost | None = None,
     ) -> Callable[[int], None]:
         """Return a function to call after every step with how many files are done.
 
@@ -47,18 +51,20 @@ class SyncCallbacks:
             num_unknown: How many of them, the last ones, surely have to be embedded; the others may
                 only have moved.
             clock: Returns the time in seconds.
+            cost: What an image takes in the index; None: not told.
 
         Returns:
             The function.
         """
         watchers: list[Callable[[int], None]] = []
         if self.on_estimate is not None and num_unknown >= LEAST:
-            watch_pace = pace_teller(num_unknown, self.on_estimate, clock=clock)
+            watch_pace = pace_teller(num_unknown, self.on_estimate, cost=cost, clock=clock)
             num_familiar = num_files - num_unknown  # hashed in no time, which says nothing
             watchers.append(lambda done: watch_pace(done) if done > num_familiar else None)
         if (progress := self.progress) is not None and num_files:
             progress(0, num_files)
-            watchers.append(lambda num_done: progress(num_done, num_files))
+            # What is found to have moved is done before its crops are.
+            watchers.append(lambda num_done: progress(min(num_done, num_files), num_files))
 
         def tell(num_done: int) -> None:
             for watch in watchers:

@@ -73,6 +73,7 @@ class Hit(BaseModel):
     taken_at: str | None
     raw: str | None
     camera: str | None
+    crop: tuple[float, float, float, float] | None
 
 
 class SearchAnswer(BaseModel):

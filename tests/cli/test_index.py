@@ -404,3 +404,52 @@ def test_watch_goes_on_until_it_is_interrupted(
     ]
     assert captured.err.startswith("watching my photos; Ctrl-C ends it\n")
     assert captured.err.endswith("\nstopped watching (images: 3)\n")
+
+
+def test_crops_are_kept_for_next_time_and_leave_out_nothing_else(
+    photos: Path,
+    encoder: FakeEncoder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["index", "my photos"]) == 0
+    assert main(["index", "my photos", "--crops", "5"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "my photos: 0 added, 0 changed, 0 moved, 0 removed, 2 unchanged, 0 skipped, 2 given crops\n"
+    )
+    save_image(photos / "new.png", (1, 2, 3))
+    assert main(["index", "my photos"]) == 0
+    assert main(["index", "my photos", "--status", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (status["num_images"], status["crops"], status["num_uncropped"]) == (3, 5, 0)
+    assert encoder.encoded_parts[-1] == ("new.png", 5)
+    assert main(["index", "my photos", "--rebuild"]) == 0
+    assert PhotoLibrary.open(photos).crops == 5
+    assert main(["index", "my photos", "--crops", "1"]) == 0
+    assert PhotoLibrary.open(photos).crops == 1
+
+
+def test_crops_go_with_a_folder_of_ones_own_index(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["index", "my photos", "--crops", "4"])
+    assert "invalid choice: 4 (choose from 1, 5)" in capsys.readouterr().err
+    for words in (["--status", "--crops", "5"], ["my photos", "--status", "--crops", "1"]):
+        assert main(["index", *words]) == 2
+        assert "--crops is about indexing a folder" in capsys.readouterr().err
+
+
+def test_the_room_that_crops_take_is_said_with_the_time(
+    photos: Path,
+    encoder: FakeEncoder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(10):
+        save_image(photos / f"{number}.png", (number, 9, 9))
+    monkeypatch.setattr("clipkit.search.sync_progress.LEAST", 12)
+    monkeypatch.setattr("clipkit.search.indexing_estimate._LEAST_SECONDS", 0)
+    assert main(["index", "my photos", "--crops", "5"]) == 0
+    assert " s an image, and 0 MB on the disk, with 5 rows an image; Ctrl-C" in (
+        capsys.readouterr().err
+    )

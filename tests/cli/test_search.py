@@ -90,7 +90,17 @@ def test_search_says_nothing_when_nothing_changed(capsys: Captured) -> None:
 def test_json_is_one_object_a_line(capsys: Captured) -> None:
     assert main(["search", "red", "photos/", "--json", "--top", "2"]) == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    fields = ["path", "similarity", "relevance", "width", "height", "taken_at", "raw", "camera"]
+    fields = [
+        "path",
+        "similarity",
+        "relevance",
+        "width",
+        "height",
+        "taken_at",
+        "raw",
+        "camera",
+        "crop",
+    ]
     assert list(first) == fields
     assert (first["path"], second["path"]) == ("photos/red.png", "photos/orange.png")
     assert first["similarity"] == pytest.approx(0.999992, abs=5e-4)

@@ -52,6 +52,18 @@ def test_a_healthy_index_passes_by_its_folder_and_by_its_own_directory(photos: P
     assert again.startswith("6 images: cosine to the stored row 1.00000 on average")
 
 
+def test_an_index_with_crops_is_healthy_unless_a_crop_is_broken(photos: Path) -> None:
+    PhotoLibrary.open(photos, FakeEncoder()).sync(crops=5)
+    assert set(verdicts(diagnosed(photos)).values()) == {"ok"}
+    figures = {check.name: check.figure for check in diagnosed(photos).checks}
+    assert figures["vectors"].endswith("of 1, 5 rows an image")
+    (crops,) = location(photos).glob("crops-*")
+    numbers = np.fromfile(crops, "<f2")
+    numbers[-1] = np.nan
+    numbers.tofile(crops)
+    assert verdicts(diagnosed(photos))["vectors"] == "problem"
+
+
 def test_a_folder_without_an_index_has_none(tmp_path: Path) -> None:
     assert index_places(tmp_path) == []
     assert index_places(tmp_path / "gone") == []

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 import clipkit
 from clipkit.encoder.encoder import Encoder
@@ -145,3 +146,28 @@ def test_tensors_of_open_clips_transform_give_the_embeddings_of_the_files(
         expected = model.eval().encode_image(tensors, normalize=True).numpy()
     np.testing.assert_allclose(encoder.encode_pixel_values(tensors), expected, atol=1e-6)
     np.testing.assert_allclose(encoder.encode_images(samples[:4]), expected, atol=1e-6)
+
+
+def test_parts_of_images_are_embedded_instead_of_the_whole(
+    encoder: Encoder, runtime: MeanColorRuntime, tmp_path: Path
+) -> None:
+    """Halves of images, left and right, of one colour each."""
+    paths = []
+    for number, (left, right) in enumerate(zip(COLORS, reversed(COLORS), strict=True)):
+        image = Image.new("RGB", (8, 8), left)
+        image.paste(right, (4, 0, 8, 8))
+        paths.append(tmp_path / f"{number}.png")
+        image.save(paths[-1])
+    paths.insert(2, tmp_path / "none.png")
+    halves = [(0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)]
+    batches = list(encoder.stream_images(paths, batch_size=4, boxes=halves))
+    assert [batch.positions for batch in batches] == [[0, 1], [3, 4], [5, 6]]
+    assert [[at for at, _ in batch.skipped] for batch in batches] == [[], [2], []]
+    assert runtime.image_batches == [4, 4, 4]  # rows, as many as of whole images
+    rows = np.concatenate([batch.embeddings for batch in batches])
+    colors = np.array(list(zip(COLORS, reversed(COLORS), strict=True)), float).reshape(-1, 3)
+    expected = colors / np.linalg.norm(colors, axis=1, keepdims=True)
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+    with pytest.raises(InputError, match="boxes must name a part"):
+        next(encoder.stream_images(paths, boxes=[]))
+    assert len(next(encoder.stream_images(paths, batch_size=1, boxes=halves)).embeddings) == 2

@@ -50,6 +50,7 @@ class SyncJob:
     # When it kills itself: "" or before the n-th image, or call of one of MOMENTS, or any call.
     moment: str = ""
     count: int = 0
+    crops: int | None = None  # as for `PhotoLibrary.sync`
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class CallCounter:
     A moment is a call, of a function in C too, or a return from one.
     """
 
-    files = frozenset({"catalog.py", "rows.py", "vectors.py", "writer.py"})
+    files = frozenset({"catalog.py", "crop_file.py", "rows.py", "vectors.py", "writer.py"})
 
     def __init__(self, fatal: int) -> None:
         self.seen = 0
@@ -165,7 +166,7 @@ def _sync(job: SyncJob) -> None:
     _tell("started")
     if job.moment == "call":
         sys.setprofile(counter)
-    sync_by(lambda: next(clock), library)
+    sync_by(lambda: next(clock), library, crops=job.crops)
     sys.setprofile(None)
     _tell(f"done {counter.seen}")
 

@@ -10,6 +10,7 @@ from clipkit.search.indexing_estimate import (
     LEAST,
     TRIED,
     IndexingEstimate,
+    RowCost,
     estimate_indexing,
     pace_teller,
 )
@@ -86,3 +87,13 @@ def test_images_that_only_moved_say_nothing_about_the_pace() -> None:
     for num_done in (1001, 1001 + TRIED):  # a second for so many
         tell(num_done)
     assert told == [IndexingEstimate(LEAST, 1 / TRIED)]
+
+
+def test_the_room_is_told_where_there_are_crops() -> None:
+    """A million images of 5 rows of 512 numbers of 2 bytes: 5 120 MB."""
+    cost = RowCost(5, 512)
+    assert cost.bytes_each == 5120
+    told = str(IndexingEstimate(1_000_000, 0.01, cost))
+    assert told.endswith("at 0.01 s an image, and 5,120 MB on the disk, with 5 rows an image")
+    plain = IndexingEstimate(1_000_000, 0.01)
+    assert str(IndexingEstimate(1_000_000, 0.01, RowCost(1, 512))) == str(plain)

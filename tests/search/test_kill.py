@@ -6,7 +6,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +18,8 @@ from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorReader
-from tests.fakes import MEMORY, FakeEncoder, image_embedding, save_image
+from tests.fakes import MEMORY, FakeEncoder, age_files, image_embedding, save_image
+from tests.search.cropped_images import parts_by_hand, rows_of, save_corner
 from tests.search.killable_sync import SyncJob, SyncServer, sync_server
 
 pytestmark = [
@@ -77,6 +78,41 @@ def test_a_kill_keeps_what_was_committed_and_the_next_sync_does_the_rest(
     fresh = PhotoLibrary.open(photos, FakeEncoder(), location=tmp_path / "fresh")
     fresh.sync()
     assert library.search("blue") == fresh.search("blue")
+
+
+@pytest.mark.parametrize("crops", [5, 1])
+def test_a_kill_while_crops_come_or_go_mixes_nothing_up(
+    server: SyncServer, tmp_path: Path, clipkit_home: Path, crops: int
+) -> None:
+    """At any of some moments: the rows of each image are its own, all of them or its whole."""
+    photos = tmp_path / "photos"
+    for number in range(5):
+        save_corner(photos / f"{number}.png", (50 * number, 255, 0), number % 4, side=20)
+    age_files(photos)
+    expected = {
+        path.name: parts_by_hand(path).astype("<f2").astype(np.float32).tobytes()
+        for path in photos.iterdir()
+    }
+    PhotoLibrary.open(photos, FakeEncoder()).sync(crops=6 - crops)
+    shutil.copytree(clipkit_home, tmp_path / "before")
+    log = str(tmp_path / "log")
+    whole = SyncJob(str(photos), str(clipkit_home), log, moment="call", count=-2, crops=crops)
+    num_calls = server.run(whole).num_calls
+    assert num_calls > 100
+    for count in range(1, num_calls, max(1, num_calls // 40)):
+        shutil.rmtree(clipkit_home)
+        shutil.copytree(tmp_path / "before", clipkit_home)
+        assert server.run(replace(whole, count=count)).was_killed
+        library = PhotoLibrary.open(photos, FakeEncoder())
+        found = rows_of(library)
+        assert found.keys() == expected.keys()
+        for name, rows in found.items():
+            assert rows in (expected[name], expected[name][:16]), (name, count)
+        assert len(library.search("red", k=9)) == 5
+        library.sync()
+        size = 80 if library.crops == 5 else 16
+        assert rows_of(library) == {name: rows[:size] for name, rows in expected.items()}
+        assert len(list(library.location.glob("crops-*"))) == (library.crops == 5)
 
 
 @dataclass

@@ -56,6 +56,34 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
         yield catalog
 
 
+@given(seed=st.integers(0, 2**32 - 1), is_centered=st.booleans(), num_subtracted=st.integers(0, 2))
+def test_an_image_is_as_close_to_each_direction_as_the_closest_of_its_rows(
+    seed: int, *, is_centered: bool, num_subtracted: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    views = normalize_rows(generator.normal(size=(6 * 5, 3))).reshape(6, 5, 3)
+    first, *others = normalize_rows(generator.normal(size=(1 + num_subtracted, 3)))
+    center = 0.3 * generator.random(3).astype(np.float32) if is_centered else None
+    subtracted = tuple(Subtraction(each, 0.2, 0.5) for each in others)
+    score = QueryScore(first, center, 0.4, subtracted)
+    products = exact_products(views, score.directions)
+    assert products.shape == (1 + num_subtracted + is_centered, 6, 5)
+    origin = np.zeros(3) if center is None else center.astype(np.float64)
+    for image, rows in enumerate(views.astype(np.float64)):
+        seen = (rows - origin) / np.linalg.norm(rows - origin, axis=1, keepdims=True)
+        expected = max(float(row @ first) for row in seen)
+        for each in others:
+            spreads = max(float(row @ each) for row in seen) / 0.2
+            expected -= 0.4 * 0.5 * max(spreads - 2, 0)
+        expected = max(expected, -1.0)
+        assert score.scores(products)[image] == pytest.approx(expected, abs=1e-5)
+        lowest, highest = (bound[image] for bound in score.bounds(products, 0.01))
+        assert lowest <= expected + 1e-5
+        assert expected - 1e-5 <= highest
+        cosines = [float(row @ first) for row in seen]
+        assert cosines[score.matched_rows(products)[image]] == pytest.approx(max(cosines), abs=1e-5)
+
+
 @pytest.mark.parametrize("num_dead", [0, 1, 150, 195, 200])
 @pytest.mark.parametrize("k", [1, 3, 40, 500])
 @pytest.mark.parametrize("prefix", ["", "odd/"])

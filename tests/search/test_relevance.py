@@ -333,8 +333,36 @@ def test_shapes_must_fit() -> None:
         scale.relevance(sample[:1], [1.0, 1.0], [False], sample)
     with pytest.raises(InputError, match="at least one part"):
         scale.relevance(np.empty((0, 12)), [], [], sample)
-    with pytest.raises(InputError, match=r"candidates must have shape \(K, 12\), got \(3, 11\)"):
+    with pytest.raises(
+        InputError, match=r"candidates must have shape \(K, 12\) or .* got \(3, 11\)"
+    ):
         scale.relevance(sample[:1], [1.0], WORDS, sample[:, 1:])
+    with pytest.raises(InputError, match=r"or \(K, R, 12\), got \(1, 1, 3, 12\)"):
+        scale.relevance(sample[:1], [1.0], WORDS, sample[None, None])
+
+
+# Images with several rows
+
+
+@pytest.mark.parametrize("is_image", [WORDS, IMAGE])
+@pytest.mark.parametrize("weight", [1.0, -1.0])
+def test_an_image_of_equal_rows_counts_as_one_of_one_row(
+    weight: float, is_image: Sequence[bool]
+) -> None:
+    bank, sample, query = random_rows(1, 30), random_rows(2, 20, lean=2), random_rows(3, 1)
+    scale = RelevanceScale(bank, sample)
+    expected = scale.evidence(query, [weight], is_image, sample)
+    repeated = np.repeat(sample[:, None], 5, axis=1)
+    found = scale.evidence(query, [weight], is_image, repeated)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_evidence_of_several_rows_by_hand() -> None:
+    # The rows (.6, .8) and (1, 0) score at best 1 for the query, and 1, -.6, .8, 0 for the words:
+    # mean .3, deviation sqrt(.5 - .09). No richness: the query is as far from the centre as they.
+    scale = RelevanceScale([[1, 0], [-1, 0], [0, 1], [0, -1]], np.empty((0, 2)))
+    (evidence,) = scale.evidence([[1.0, 0.0]], [1.0], WORDS, [[[0.6, 0.8], [1.0, 0.0]]])
+    assert evidence == pytest.approx((1 - 0.3) / math.sqrt(0.5 - 0.09))
 
 
 # The embedded model, on real images

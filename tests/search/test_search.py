@@ -228,7 +228,7 @@ def test_a_hit_is_what_json_takes() -> None:
     )
     expected = (
         '{"path": "a/b.jpg", "similarity": 0.123457, "relevance": 0.9877, "width": 4, "height": 3, '
-        '"taken_at": "2024-06-01", "raw": "a/b.dng", "camera": "Canon"}'
+        '"taken_at": "2024-06-01", "raw": "a/b.dng", "camera": "Canon", "crop": null}'
     )
     assert json.dumps(hit.to_dict()) == expected
     assert SearchHit(0.5, 0.5, Path("a.jpg")).to_dict()["raw"] is None

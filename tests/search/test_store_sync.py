@@ -235,3 +235,18 @@ def test_exact_neighbours_are_those_of_the_slow_way(
             )
             assert len(names) == 5
             assert (row > worst + 1e-3).sum() < 5
+
+
+def test_an_index_with_crops_is_not_sent(opened: PhotoLibrary, photos: Path) -> None:
+    refused = pytest.raises(
+        InputError, match=r"a store has one embedding an image, and the index 5"
+    )
+    with refused:
+        opened.sync(crops=5)
+    assert not PhotoLibrary.open(photos).is_indexed  # told before hours of indexing
+    PhotoLibrary.open(photos, FakeEncoder()).sync(crops=5)
+    for refuse in (opened.sync, opened.send):
+        with refused:
+            refuse()
+    opened.sync(crops=1)
+    assert len(opened) == 4

@@ -57,3 +57,14 @@ def test_ready_embeddings_of_another_space_are_refused(
         library.sync(embeddings=clipkit.open_embedding_files(tmp_path / "out"))
     with pytest.raises(InputError, match=r"what clipkit\.open_embedding_files"):
         library.sync(embeddings="out")  # type: ignore[arg-type]
+
+
+def test_ready_embeddings_do_not_go_with_crops(
+    tmp_path: Path, photos: Path, starter: clipkit.Encoder
+) -> None:
+    embed_source(photos, tmp_path / "out", starter)
+    library = clipkit.PhotoLibrary.open(photos, starter)
+    files = clipkit.open_embedding_files(tmp_path / "out")
+    with pytest.raises(InputError, match=r"has 5 rows an image, and .*out holds one: index withou"):
+        library.sync(embeddings=files, crops=5)
+    assert not library.is_indexed

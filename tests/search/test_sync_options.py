@@ -38,7 +38,7 @@ def test_without_options_all_is_as_last_time_and_spread() -> None:
 def test_a_name_that_is_no_option_is_refused_with_those_that_are(library: PhotoLibrary) -> None:
     expected = (
         "sync has no option 'exlude'; did you mean exclude? Beside callbacks it takes exclude, "
-        "include_hidden, prune, order, first, embeddings"
+        "include_hidden, prune, order, first, embeddings, crops"
     )
     with pytest.raises(InputError) as caught:
         library.sync(exlude=["trip"])  # type: ignore[call-arg]

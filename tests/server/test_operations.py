@@ -117,6 +117,18 @@ def test_a_search_is_that_of_the_library(client: TestClient, library: clipkit.Ph
     assert str(library.folder) not in str(answer)
 
 
+def test_hits_say_which_crop_fits_best(starter: clipkit.Encoder, tmp_path: Path) -> None:
+    for name in ("cat.jpg", "owl.jpg", "hens.jpg"):
+        (tmp_path / name).write_bytes((SAMPLES / name).read_bytes())
+    library = clipkit.PhotoLibrary.open(tmp_path, starter)
+    library.sync(crops=5)
+    with client_of(starter, library) as client:
+        hits = answer_of(client, "/v1/search", {"query": "the head of a hen"})["hits"]
+    expected = {hit.path.name: hit.to_dict()["crop"] for hit in library.search("the head of a hen")}
+    assert {hit["path"]: hit["crop"] for hit in hits} == expected
+    assert any(expected.values())
+
+
 def test_filters_and_order_are_those_of_the_library(
     client: TestClient, library: clipkit.PhotoLibrary
 ) -> None:

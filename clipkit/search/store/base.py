@@ -1,12 +1,13 @@
 """The vector store protocol: what a search needs of wherever embeddings and records are kept.
 
-A store keeps one record and one vector an image and knows nothing of queries, encoders, relevance
-or re-ranking: it finds candidates by inner products, and `clipkit.search.ranking` computes the
-exact scores from the candidates' vectors. So an approximate index (Milvus, FAISS) can be a store:
-it answers with what it has found and says that there may be better ones.
+A store keeps one record and one vector an image (the local one also those of its crops) and knows
+nothing of queries, encoders, relevance or re-ranking: it finds candidates by inner products, and
+`clipkit.search.ranking` computes the exact scores from the candidates' vectors. So an approximate
+index (Milvus, FAISS) can be a store: it answers with what it has found and says that there may be
+better ones.
 
 Who calls what: `PhotoLibrary.search` holds one snapshot; the query's own images are looked up by
-`find`, `ranking` asks for `candidates` and their `vectors`, relevance for the `sample` and the
+`find`, `ranking` asks for `candidates` and their `with_crops`, relevance for the `sample` and the
 `background`, the hits for `records`. Syncing writes; the local store has a batch writer of its own
 for that.
 
@@ -17,7 +18,7 @@ before it was taken, perhaps something later too, and keeps what it has read onc
 An image's path names it for good. Its *id* is a number that holds within one snapshot: a store
 may number its records anew when it compacts itself.
 
-Shapes: N records, K of them, D dimensions, M directions.
+Shapes: N records, K of them, D dimensions, M directions, R rows an image: its whole and its crops.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +54,8 @@ class Score(Protocol):
         """Return the bounds of the scores of images.
 
         Args:
-            products: Inner products of the directions and K images, shape (M, K).
+            products: Inner products of the directions and K images, shape (M, K); of images with R
+                rows each (`Snapshot.with_crops`), shape (M, K, R).
             error: The largest absolute error of a product.
 
         Returns:
@@ -106,6 +108,23 @@ class Snapshot(Protocol):
 
         Returns:
             float32, shape (K, D), in the order of the ids, of norm 1 but for the store's rounding.
+
+        Raises:
+            InputError: If there is no image of an id.
+        """
+
+    def with_crops(self, ids: Ids) -> Embeddings:
+        """Return the vectors of images and of their crops: what a search ranks images by.
+
+        Tasks that are about whole images take `vectors`.
+
+        Args:
+            ids: K of them, of this snapshot.
+
+        Returns:
+            float32, shape (K, R, D), as those of `vectors`: first the whole, then the crops that
+            `clipkit.inputs.crop_boxes` gives for `meta.crops`; the whole again in place of crops
+            that are not embedded yet. R is 1 in a store without crops.
 
         Raises:
             InputError: If there is no image of an id.

@@ -66,6 +66,13 @@ class CatalogMeta:
     exclude: tuple[str, ...] = ()  # what the folder's owner asked to leave out
     include_hidden: bool = False
     unlisted: tuple[str, ...] = ()  # paths that could not be read in the last sync
+    crops: int = 1  # how many embeddings an image has: 1, the whole, or also those of its crops
+    first_cropped: int = 0  # the images of this row and of all behind it have their crops
+
+    @property
+    def num_cropped(self) -> int:
+        """How many rows have crops, dead ones included; 0 in an index without."""
+        return self.num_rows - self.first_cropped if self.crops > 1 else 0
 
 
 class ImageFile(NamedTuple):

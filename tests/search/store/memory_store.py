@@ -47,6 +47,9 @@ class MemorySnapshot:
         rows = [self.rows[int(number)] for number in ids]
         return np.stack(rows) if rows else np.empty((0, self.embed_dim), np.float32)
 
+    def with_crops(self, ids: Ids) -> Embeddings:
+        return self.vectors(ids)[:, None]
+
     def records(self, ids: Ids) -> list[ImageRow]:
         self._check(ids)
         return [self.images[int(number)] for number in ids]

@@ -305,6 +305,8 @@ def test_vectors_and_records_are_in_the_order_of_the_ids(filled: VectorStore) ->
             PATHS[place] for place in order
         ]
         np.testing.assert_allclose(snapshot.vectors(ids[order]), VECTORS[order], atol=ROUNDING)
+        views = snapshot.with_crops(ids[order])  # without crops: the wholes alone
+        np.testing.assert_array_equal(views, snapshot.vectors(ids[order])[:, None])
 
 
 @pytest.mark.parametrize("read", ["vectors", "records"])

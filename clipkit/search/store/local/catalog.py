@@ -30,6 +30,7 @@ from clipkit.search.store.local.schema import (
     NUM_IMAGES,
     damaged_library,
     library_errors,
+    mark_crops,
     open_catalog_file,
 )
 from clipkit.search.store.local.where import EVERY_IMAGE, matches_glob_sql, where_clause
@@ -224,6 +225,15 @@ class Catalog(AbstractContextManager["Catalog"]):
         with self._errors():
             yield from map(_image_row, self._connection.execute(sql, values))
 
+    def uncropped(self, prefix: str, first_cropped: int) -> list[ImageRow]:
+        """Return the images under `prefix` with a row before that one, in the order of paths."""
+        where, values = where_clause(prefix)
+        condition = f"{where} AND" if where else " WHERE"
+        sql = f"SELECT {COLUMNS} FROM images{condition} row < ? ORDER BY path"
+        with self._errors():
+            found = self._connection.execute(sql, (*values, first_cropped))
+            return [_image_row(row) for row in found]
+
     def background(self) -> dict[str, NDArray[np.float32]]:
         """Return the embeddings of the words that queries are weighed against, shape (D,) each."""
         with self._errors():
@@ -356,6 +366,7 @@ class Catalog(AbstractContextManager["Catalog"]):
         values = [(key, json.dumps(value)) for key, value in dataclasses.asdict(meta).items()]
         sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
         self._connection.executemany(sql, values)
+        mark_crops(self._connection, has_crops=meta.crops > 1)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:

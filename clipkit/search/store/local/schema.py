@@ -69,6 +69,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
+# Added to the version of an index with crops: a clipkit that knows of none would write images
+# without, and move the others' wholes alone.
+_CROPS_FLAG = 256
 
 _BUSY_SECONDS = 10.0  # how long a reader waits for a commit, which takes milliseconds
 PATH_ERRORS = sys.getfilesystemencodeerrors()  # keeps names that are not valid Unicode
@@ -184,7 +187,7 @@ def _open(uri: str) -> sqlite3.Connection:
 
 def _is_old(connection: sqlite3.Connection, path: Path, folder: Path) -> bool:
     """Return whether a file is of an older schema; refuse those that are not ours or newer."""
-    version = _pragma(connection, "user_version")
+    version = _pragma(connection, "user_version") % _CROPS_FLAG
     owner = _pragma(connection, "application_id")
     is_new = not (version or owner or _pragma(connection, "schema_version"))
     if not is_new and owner != APPLICATION_ID:
@@ -220,16 +223,24 @@ def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again inside the transaction: another process may have migrated it meanwhile.
-        for statements in MIGRATIONS[_pragma(connection, "user_version") :]:
+        stored = _pragma(connection, "user_version")
+        for statements in MIGRATIONS[stored % _CROPS_FLAG :]:
             for statement in statements:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        mark_crops(connection, has_crops=stored >= _CROPS_FLAG)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def mark_crops(connection: sqlite3.Connection, *, has_crops: bool) -> None:
+    """Let a catalog be opened by every clipkit that knows its schema, or only by one with crops."""
+    version = SCHEMA_VERSION + _CROPS_FLAG * has_crops
+    if _pragma(connection, "user_version") != version:
+        connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -19,6 +19,7 @@ from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.store.base import ALL, Candidates, Ids, Score
 from clipkit.search.store.local.best_rows import BestRows
 from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.crop_file import CropReader, open_crops
 from clipkit.search.store.local.schema import damaged_library
 from clipkit.search.store.local.vectors import SCAN_ERROR, VectorReader
 from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
@@ -38,11 +39,13 @@ class LocalSnapshot:
         catalog: The records, in a transaction that sees no later commit.
         meta: The metadata of the index.
         vector_file: The vectors, dead rows included.
+        crop_file: Those of the images' crops; None: there are none.
     """
 
     catalog: Catalog
     meta: CatalogMeta
     vector_file: VectorReader
+    crop_file: CropReader | None = None
 
     @property
     def embed_dim(self) -> int:
@@ -92,6 +95,13 @@ class LocalSnapshot:
             self.records(rows)  # says which is unknown
         return self.vector_file.take(rows)
 
+    def with_crops(self, ids: Ids) -> Embeddings:
+        """Return the vectors of images and of their crops, shape (K, R, D), the whole first."""
+        wholes = self.vectors(ids)
+        if self.crop_file is None:
+            return wholes[:, None]
+        return self.crop_file.take(wholes, np.asarray(ids, dtype=np.int64))
+
     def records(self, ids: Ids) -> list[ImageRow]:
         """Return the records of images, in the order of the ids."""
         found = self.catalog.entries(ids)
@@ -127,6 +137,8 @@ class LocalSnapshot:
         """Return the rows that can be among so many best, dead ones too."""
         best = BestRows(num_wanted)
         for rows, products in self.vector_file.scan(score.directions, chosen):
+            if self.crop_file is not None:
+                products = self.crop_file.beside(products, rows, score.directions)
             best.add(rows, *score.bounds(products, SCAN_ERROR))
         return best
 
@@ -168,11 +180,13 @@ class LocalStore:
                 path = self._location / meta.vectors_file
                 try:
                     vectors = VectorReader(path, meta.embed_dim, meta.num_rows, self._folder)
-                except FileNotFoundError:
+                    crops = open_crops(self._location, meta, self._folder)
+                except FileNotFoundError as error:
+                    missing = error.filename
                     continue  # a writer has replaced it since: read again
-                yield LocalSnapshot(catalog, meta, vectors)
+                yield LocalSnapshot(catalog, meta, vectors, crops)
                 return
-        raise damaged_library(self._folder, f"{path} is missing")
+        raise damaged_library(self._folder, f"{missing} is missing")
 
     def meta(self) -> CatalogMeta | None:
         """Return the metadata of the index, None if the folder has not been indexed."""
@@ -221,6 +235,11 @@ class LocalStore:
                 raise InputError(
                     f"{len(records)} records need vectors of shape "
                     f"({len(records)}, {meta.embed_dim}), got {vectors.shape}"
+                )
+            if meta.crops > 1:
+                raise InputError(
+                    f"the index of {self._folder} has {meta.crops} embeddings an image: only "
+                    "indexing its folder adds to it"
                 )
             writer.add(records, vectors)
 

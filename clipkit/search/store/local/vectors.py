@@ -28,6 +28,7 @@ from clipkit.search.store.local.schema import damaged_library
 
 # Half precision moves a cosine by less than 1e-4 and halves what a search has to read.
 _SUFFIX = ".f16"
+_CROPS = "crops"  # how the file of the crops begins, where the one of the wholes has "vectors"
 _ROW_TYPES: dict[str, np.dtype[Any]] = {
     _SUFFIX: np.dtype("<f2"),
     ".f32": np.dtype("<f4"),  # in libraries of the first schema
@@ -49,17 +50,23 @@ def next_vectors_name(name: str) -> str:
     return vectors_name(int(Path(name).stem.removeprefix("vectors-")) + 1)
 
 
+def crops_name(name: str) -> str:
+    """Return the name of the file of crops beside a vectors file."""
+    return f"{_CROPS}-{Path(name).stem.removeprefix('vectors-')}{_SUFFIX}"
+
+
 def is_of_old_precision(name: str) -> bool:
     """Return whether a vectors file should be copied to one of the precision in use."""
     return Path(name).suffix != _SUFFIX
 
 
 def vectors_files(location: Path) -> Iterator[Path]:
-    """Yield every vectors file in a library's directory, used or left over."""
-    for path in location.glob("vectors-*"):
-        # Other files in the directory of an index are the user's, and are kept.
-        if path.suffix in _ROW_TYPES and path.stem.removeprefix("vectors-").isdecimal():
-            yield path
+    """Yield every file of vectors in a library's directory, of crops too, used or left over."""
+    for kind in ("vectors", _CROPS):
+        for path in location.glob(f"{kind}-*"):
+            # Other files in the directory of an index are the user's, and are kept.
+            if path.suffix in _ROW_TYPES and path.stem.removeprefix(f"{kind}-").isdecimal():
+                yield path
 
 
 class VectorWriter(AbstractContextManager["VectorWriter"]):
@@ -102,11 +109,11 @@ class VectorWriter(AbstractContextManager["VectorWriter"]):
         self.num_rows = written.stop
         return written
 
-    def take(self, row: int) -> Embeddings:
-        """Return one row as it was written, shape (1, D)."""
+    def take(self, row: int, count: int = 1) -> Embeddings:
+        """Return a row as it was written, and those behind it up to a count, shape (count, D)."""
         self._file.seek(row * self._row_bytes)
-        stored = np.frombuffer(self._file.read(self._row_bytes), dtype=self._row_type)
-        return stored.astype(np.float32)[None, :]
+        stored = np.frombuffer(self._file.read(count * self._row_bytes), dtype=self._row_type)
+        return stored.astype(np.float32).reshape(count, self._embed_dim)
 
     def flush(self) -> None:
         """Flush to disk: every row written so far would survive a power cut."""
@@ -171,20 +178,35 @@ class VectorReader:
         Yields:
             The numbers of some rows, ascending, and their products, shape (M, number of rows).
         """
-        queries = np.ascontiguousarray(directions, dtype=self._rows.dtype)
         block_rows = _block_rows(self._rows.shape[1])
         for start in range(0, self.num_rows, block_rows):
             stop = min(start + block_rows, self.num_rows)
-            if chosen is None:
-                numbers, block = np.arange(start, stop), self._rows[start:stop]
-            else:
+            numbers = np.arange(start, stop)
+            if chosen is not None:
                 first, end = np.searchsorted(chosen, (start, stop))
                 if first == end:
                     continue  # the block is not read
                 numbers = chosen[first:end]
-                block = self._rows[numbers]
-            yield numbers, _products(queries, block)
-            self._release(start, stop - start)
+            yield numbers, self.products(directions, numbers)
+
+    def products(
+        self, directions: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return the inner products of chosen rows and a few directions, good to SCAN_ERROR.
+
+        Args:
+            directions: Shape (M, D), norms up to 1.
+            rows: Row numbers, ascending, shape (K,), K >= 1; neighbours are read without a copy.
+
+        Returns:
+            float32, shape (M, K).
+        """
+        queries = np.ascontiguousarray(directions, dtype=self._rows.dtype)
+        first, stop = int(rows[0]), int(rows[-1]) + 1
+        block = self._rows[first:stop] if stop - first == len(rows) else self._rows[rows]
+        found = _products(queries, block)
+        self._release(first, stop - first)
+        return found
 
     def similarities(self, directions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the inner products of every row and a few directions, good to SCAN_ERROR.

@@ -14,10 +14,12 @@ from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.files import exclusive_lock
 from clipkit.paths import data_directory
 from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.crop_file import crop_rows, open_crops, used_names
 from clipkit.search.store.local.vectors import (
     VectorReader,
     VectorWriter,
     copy_rows,
+    crops_name,
     is_of_old_precision,
     next_vectors_name,
     vectors_files,
@@ -51,8 +53,16 @@ class LibraryWriter:
         self._location = location
         self._meta = meta
         path = location / meta.vectors_file
+        self._num_crops = meta.crops - 1
+        self._crops: VectorWriter | None = None
         with _disk_errors(location):
             self._vectors = VectorWriter(path, meta.embed_dim, meta.num_rows)
+            if self._num_crops:
+                self._crops = VectorWriter(
+                    location / crops_name(meta.vectors_file),
+                    meta.embed_dim,
+                    meta.num_cropped * self._num_crops,
+                )
         self._images: list[ImageRow] = []
         self._contents: dict[bytes, ImageRow] = {}  # of those that are not committed yet
         self._skipped: list[SkippedFile] = []
@@ -66,17 +76,27 @@ class LibraryWriter:
         """
         return self._contents.get(digest) or self._catalog.find_content(digest)
 
-    def add(self, images: Iterable[ImageRow], embeddings: Embeddings) -> None:
+    def has_crops(self, row: int) -> bool:
+        """Return whether the image of a row lacks no crops: also if the index has none."""
+        return self._crops is None or row >= self._meta.first_cropped
+
+    def add(
+        self, images: Iterable[ImageRow], embeddings: Embeddings, crops: Embeddings | None = None
+    ) -> None:
         """Add images, or give images their new vectors.
 
         Args:
             images: K images; their rows are ignored.
             embeddings: Their embeddings, shape (K, D).
+            crops: Those of C crops of each, shape (K, C, D); None in an index without.
 
         Raises:
             LibraryError: If the vectors cannot be written.
         """
         with _disk_errors(self._location):
+            if self._crops is not None:
+                assert crops is not None and crops.shape[:2] == (len(embeddings), self._num_crops)
+                self._crops.append(crops.reshape(-1, crops.shape[2]))
             rows = self._vectors.append(embeddings)
         for image, row in zip(images, rows, strict=True):
             self.keep(image._replace(row=row))
@@ -87,19 +107,23 @@ class LibraryWriter:
         if image.digest is not None:
             self._contents[image.digest] = image
 
-    def copy(self, image: ImageRow, row: int) -> None:
-        """Add an image with the vector of another one's row.
+    def copy(self, image: ImageRow, row: int, crops: Embeddings | None = None) -> None:
+        """Add an image with the vector of another one's row, or with that of its own and crops.
 
         Args:
             image: The image; its own row is ignored.
             row: A row that was committed or added before.
+            crops: Those of C crops, shape (C, D); None: those of the row, if the index has crops.
 
         Raises:
             LibraryError: If the vector cannot be written.
         """
         with _disk_errors(self._location):
             embedding = self._vectors.take(row)
-        self.add([image], embedding)
+            if crops is None and self._crops is not None:
+                first = (row - self._meta.first_cropped) * self._num_crops
+                crops = self._crops.take(first, self._num_crops)
+        self.add([image], embedding, None if crops is None else crops[None])
 
     def skip(self, file: SkippedFile) -> None:
         """Record a file that cannot be read as an image."""
@@ -129,6 +153,8 @@ class LibraryWriter:
         if images:
             with _disk_errors(self._location):
                 self._vectors.flush()
+                if self._crops is not None:
+                    self._crops.flush()
         self._catalog.write(meta, images=images, skipped=skipped, removed=removed, missing=missing)
         self._meta = meta
 
@@ -147,6 +173,8 @@ class LibraryWriter:
             self.commit()
         finally:
             self._vectors.close()
+            if self._crops is not None:
+                self._crops.close()
 
 
 @contextlib.contextmanager
@@ -208,10 +236,18 @@ def compact(catalog: Catalog, location: Path, folder: Path) -> None:
             name = next_vectors_name(meta.vectors_file)
             old = VectorReader(location / meta.vectors_file, meta.embed_dim, meta.num_rows, folder)
             copy_rows(old, rows, location / name, meta.embed_dim)
-            meta = dataclasses.replace(meta, vectors_file=name, num_rows=len(rows))
+            first = 0
+            if (crops := open_crops(location, meta, folder)) is not None:
+                first = int(np.searchsorted(rows, meta.first_cropped))
+                places = rows[first:] - meta.first_cropped
+                numbers = crop_rows(places, crops.num_crops)
+                copy_rows(crops.file, numbers, location / crops_name(name), meta.embed_dim)
+            meta = dataclasses.replace(
+                meta, vectors_file=name, num_rows=len(rows), first_cropped=first
+            )
             catalog.renumber(meta, rows)
         for path in vectors_files(location):
-            if path.name != meta.vectors_file:
+            if path.name not in used_names(meta):
                 with contextlib.suppress(PermissionError):  # still mapped by a reader on Windows
                     path.unlink()
 

@@ -121,6 +121,10 @@ class MilvusSnapshot:
         rows = [self._image(number).vector for number in ids]
         return np.stack(rows) if rows else np.empty((0, self.embed_dim), np.float32)
 
+    def with_crops(self, ids: Ids) -> Embeddings:
+        """Return the vectors of images, which have no crops here, shape (K, 1, D)."""
+        return self.vectors(ids)[:, None]
+
     def records(self, ids: Ids) -> list[ImageRow]:
         """Return the records of images, in the order of the ids."""
         return [self._image(number).record for number in ids]
