@@ -15,6 +15,7 @@ from recipe.pairs import (
     PHOTOGRAPH,
     SCENE,
     STYLED,
+    TURNED,
     Pairs,
     TextChoices,
 )
@@ -29,7 +30,7 @@ from torch.nn.functional import normalize
 
 from tests.one_thread import one_thread as one_thread
 
-KINDS = (DRAWING, COMPOSITE, SCENE, PHOTOGRAPH, PAGE, STYLED, COLOURED)
+KINDS = (DRAWING, COMPOSITE, SCENE, PHOTOGRAPH, PAGE, STYLED, TURNED, COLOURED)
 NUM_OF_EACH_KIND = 20
 NUM_IN_A_SET = 5  # of the styled and the coloured
 NUM_CONCEPTS = 5
@@ -46,7 +47,7 @@ def settings() -> Settings:
     """The shipped settings with 20 pairs in a step and 3 steps in each of 2 epochs."""
     settings = read_settings()
     draws = replace(settings.draws, concepts_per_step=3, styled=6, coloured=4, pages=2, per_set=2)
-    draws = replace(draws, styled_classes=0)
+    draws = replace(draws, styled_classes=0, turned=0)
     return replace(settings, amount=Amount(batch_size=20, epochs=2), draws=draws)
 
 

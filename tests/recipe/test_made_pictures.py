@@ -1,11 +1,19 @@
 """Captions of what the recipe renders: true of the rendering, and complete."""
 
+import colorsys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
-from recipe.colours import COLOURS
-from recipe.made_pictures import COLOURS_PER_OBJECT, coloured_pictures, styled_pictures
+from recipe.colours import COLOURS, HUES
+from recipe.made_pictures import (
+    COLOURS_PER_OBJECT,
+    HUES_PER_IMAGE,
+    coloured_pictures,
+    styled_pictures,
+    turned_pictures,
+)
 from recipe.picture import Picture
 from recipe.styles import STYLES
 from recipe.training_jobs import LazyBackgrounds
@@ -73,3 +81,23 @@ def test_an_object_in_several_colours_is_one_set(
             assert wall != colour
             assert f"{wall} wall" in one.alone
         assert one.job.load().size == (40, 40)
+
+
+def test_a_photograph_is_turned_from_the_one_hue_that_it_names(tmp_path: Path) -> None:
+    """Red turned to blue is blue, and so says the caption; two hues or none are left out."""
+    wall = picture(tmp_path / "wall.png", "a red wall", "a wall with a window")
+    Image.new("RGB", (80, 60), (200, 30, 30)).save(wall.path)
+    both = picture(tmp_path / "both.png", "a red car", "a green tree")
+    none = picture(tmp_path / "none.png", "a black car")
+    made = turned_pictures([wall, both, none], 40)
+    assert len(made) == HUES_PER_IMAGE
+    assert len({one.attribute for one in made}) == HUES_PER_IMAGE
+    assert made[0].attribute == "red"
+    for one in made:
+        article = "an" if one.attribute == "orange" else "a"
+        assert one.joint == (f"{article} {one.attribute} wall",)
+        assert one.things == ("a wall with a window",)
+        red, green, blue = np.asarray(one.job.load())[20, 20] / 255
+        degrees = 360 * colorsys.rgb_to_hsv(red, green, blue)[0]
+        distance = abs(degrees - HUES[one.attribute]) % 360
+        assert min(distance, 360 - distance) < 5

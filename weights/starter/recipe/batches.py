@@ -22,6 +22,7 @@ from recipe.pairs import (
     PHOTOGRAPH,
     SCENE,
     STYLED,
+    TURNED,
     Pairs,
 )
 from recipe.settings import Draws
@@ -72,7 +73,7 @@ class HeadBatches:
         }
         self._sets = {
             kind: _Sets.of(((data.pairs.kinds == kind) & is_allowed).nonzero()[:, 0], data.pairs)
-            for kind in (STYLED, COLOURED)
+            for kind in (STYLED, TURNED, COLOURED)
         }
 
     @property
@@ -133,6 +134,7 @@ class HeadBatches:
         return torch.cat(
             [
                 self._sets[STYLED].draw(draws.styled, draws.per_set, random),
+                self._sets[TURNED].draw(draws.turned, draws.per_set, random),
                 self._sets[COLOURED].draw(draws.coloured, draws.per_set, random),
                 _draw_rows(self._rows[PAGE], draws.pages, random),
             ]

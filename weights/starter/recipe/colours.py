@@ -40,6 +40,17 @@ COLOURS: tuple[Colour, ...] = (
     Colour("grey", ((95, 95, 98), (125, 125, 128), (150, 150, 152))),
     Colour("turquoise", ((15, 130, 135), (35, 170, 170), (80, 205, 200))),
 )
+# Degrees on the colour circle. A photograph turned from one to another shows the other's things.
+HUES = {
+    "red": 0,
+    "orange": 28,
+    "yellow": 52,
+    "green": 125,
+    "turquoise": 175,
+    "blue": 220,
+    "purple": 280,
+    "pink": 335,
+}
 _OBJECT_SIZE = (0.45, 0.95)  # of the longer side, as a share of the picture's
 
 
@@ -78,6 +89,15 @@ def paint_object(
     corner = (draw.randint(0, size - extent[0]), draw.randint(0, size - extent[1]))
     ground.paste(cutout, corner, cutout)
     return ground
+
+
+def turn_hue(image: Image.Image, before: str, after: str) -> Image.Image:
+    """Return the image with all its hues turned by as much as lies between two of HUES."""
+    hue, saturation, value = image.convert("HSV").split()
+    steps = round((HUES[after] - HUES[before]) * 256 / 360)
+    turned = (np.asarray(hue, np.int16) + steps) % 256
+    parts = (Image.fromarray(turned.astype(np.uint8)), saturation, value)
+    return Image.merge("HSV", parts).convert("RGB")
 
 
 def tint(cutout: Image.Image, colour: Rgb) -> Image.Image:

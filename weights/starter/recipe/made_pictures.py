@@ -17,7 +17,7 @@ from PIL import Image
 
 from recipe.backgrounds import read_scenes
 from recipe.captioned_photographs import read_captioned_photographs
-from recipe.colours import COLOURS, Colour, ColouredObject, paint_object
+from recipe.colours import COLOURS, HUES, Colour, ColouredObject, paint_object, turn_hue
 from recipe.composites import Backgrounds, ObjectSize, paste_on_background
 from recipe.emoji import OBJECT_CATEGORIES
 from recipe.packages import Cache
@@ -30,6 +30,7 @@ from recipe.trunk import ImageJob
 
 NUM_COLOURED_OBJECTS = 220
 COLOURS_PER_OBJECT = 8
+HUES_PER_IMAGE = 5
 STYLES_PER_IMAGE = 6
 NUM_STYLED_DRAWINGS = 200
 PAGES_OF_A_KIND = 40
@@ -63,6 +64,7 @@ def made_pictures(
     return {
         "styled": styled_pictures(bases, backgrounds, size),
         "styled photographs": styled_pictures(read_captioned_photographs(cache), backgrounds, size),
+        "turned": turned_pictures([*read_scenes(cache), *read_captioned_photographs(cache)], size),
         "coloured": coloured_pictures(drawings, backgrounds, size),
         "pages": page_pictures(read_pens(cache), backgrounds),
     }
@@ -95,6 +97,52 @@ def styled_pictures(
                 )
             )
     return made
+
+
+def turned_pictures(bases: Sequence[Picture], size: int) -> list[MadePicture]:
+    """Return photographs of which one hue is named, with their hues turned to other names."""
+    made = []
+    for base in bases:
+        named = _words(" ".join(base.captions)) & HUES.keys()
+        if len(named) != 1:
+            continue
+        (before,) = named
+        name = f"turned {image_name(base)}"
+        says_hue = [caption for caption in base.captions if before in _words(caption)]
+        things = [caption for caption in base.captions if before not in _words(caption)]
+        things = things or [re.sub(rf"\b{before} ", "", caption) for caption in says_hue]
+        others = [hue for hue in HUES if hue != before]
+        chosen = random.Random("turned " + name).sample(others, HUES_PER_IMAGE - 1)
+        for after in (before, *chosen):
+            made.append(
+                MadePicture(
+                    _turned_job(base, before, after, size),
+                    set_name=name,
+                    attribute=after,
+                    things=tuple(things),
+                    joint=tuple(_with_hue(text, before, after) for text in says_hue),
+                    alone=(f"something {after}", f"{after} thing"),
+                )
+            )
+    return made
+
+
+def _with_hue(caption: str, before: str, after: str) -> str:
+    """Return the caption with another hue, and the article that this takes."""
+    article = "an" if after[0] in "aeiou" else "a"
+    turned = re.sub(rf"\ban? {before}\b", f"{article} {after}", caption)
+    return re.sub(rf"\b{before}\b", after, turned)
+
+
+def _turned_job(base: Picture, before: str, after: str, size: int) -> ImageJob:
+    identity = f"{before} to {after} in {image_name(base)}"
+
+    def render() -> Image.Image:
+        view = Backgrounds([base.path])
+        image = view.crop(random.Random(identity), size, smallest=_SMALLEST_VIEW)
+        return turn_hue(image, before, after)
+
+    return ImageJob(identity, render)
 
 
 def coloured_pictures(

@@ -30,9 +30,15 @@ NUM_COMPOSITES = 2600
 NUM_CROPS = 1500
 VIEWS_PER_SCENE = 6
 VIEWS_PER_PHOTOGRAPH = 4
-DRAWING, COMPOSITE, SCENE, STYLED, COLOURED, PAGE, PHOTOGRAPH = range(7)
+DRAWING, COMPOSITE, SCENE, STYLED, COLOURED, PAGE, PHOTOGRAPH, TURNED = range(8)
 _COMPOSITE_SEED = 5
-_MADE_KINDS = {"styled": STYLED, "styled photographs": STYLED, "coloured": COLOURED, "pages": PAGE}
+_MADE_KINDS = {
+    "styled": STYLED,
+    "styled photographs": STYLED,
+    "turned": TURNED,
+    "coloured": COLOURED,
+    "pages": PAGE,
+}
 _STYLE_NUMBERS = {style.name: number for number, style in enumerate(STYLES)}
 _PHOTO_PROMPT = "a photo of {}"
 _SKIPPED_EMOJI_CATEGORY = "Symbols"

@@ -55,7 +55,8 @@ class Draws:
     photographs: float  # share of the pairs: views of captioned photographs
     styled: int  # rendered pictures beside the pairs: in another style,
     styled_classes: int  # ImageNet's classes in a style, made of features only
-    coloured: int  # in a named colour,
+    turned: int  # photographs with another hue,
+    coloured: int  # drawings in a named colour,
     pages: int  # documents, charts, maps and screens
     per_set: int  # renderings of one picture that come together
     alone: float  # share of the rendered that only say how a picture looks
