@@ -12,7 +12,7 @@ def test_the_shipped_settings_are_read_whole(starter_folder: Path) -> None:
     settings = read_settings()
     assert settings.optimizer.lr == 1e-3
     assert settings.optimizer.schedule == "cosine"  # the trainer's default
-    assert (settings.amount.batch_size, settings.amount.epochs) == (192, 7)
+    assert (settings.amount.batch_size, settings.amount.epochs) == (192, 4)
     assert settings.weights.conse_pull == 5.0
     assert not settings.draws.leave_out_validation
 
@@ -22,8 +22,8 @@ def test_the_shipped_settings_are_read_whole(starter_folder: Path) -> None:
     [
         ("lr = 1e-3", "learning_rate = 1e-3", r"\[optimizer\] has no learning_rate; its keys are"),
         ("lr = 1e-3", "lr = -1.0", r"optimizer\.lr must be"),
-        ("epochs = 7", 'device = "cuda"', r"\[compute\] has no device"),
-        ("epochs = 7", "", r"\[compute\] needs epochs"),
+        ("epochs = 4", 'device = "cuda"', r"\[compute\] has no device"),
+        ("epochs = 4", "", r"\[compute\] needs epochs"),
         ("concepts = 0.5", "", r"\[starter\.weights\] needs concepts"),
         ("[starter.rates]", "[starter.extra]\n[starter.rates]", r"reads no starter\.extra"),
         ("seed = 0", 'seed = 0\noutput = "here"', "reads no output"),

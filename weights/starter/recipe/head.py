@@ -24,7 +24,7 @@ _FREE_OUTPUT_SCALE = 0.05
 class HeadConfig:
     """The size of the head and where it starts."""
 
-    num_free_units: int = 240
+    num_free_units: int = 640
     low_threshold: float = 2.5  # a class unit opens where the trunk's logit passes it
     high_threshold: float = 6.0  # the second unit of the class adds to it above this logit
     low_weight: float = 1.0
