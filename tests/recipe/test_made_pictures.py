@@ -3,6 +3,7 @@
 import colorsys
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,11 +11,15 @@ from recipe.colours import COLOURS, HUES
 from recipe.made_pictures import (
     COLOURS_PER_OBJECT,
     HUES_PER_IMAGE,
+    PAGES_OF_A_KIND,
     coloured_pictures,
+    page_pictures,
     styled_pictures,
     turned_pictures,
 )
+from recipe.pages import PAGES, Pens
 from recipe.picture import Picture
+from recipe.screens import SCREENS
 from recipe.styles import STYLES
 from recipe.training_jobs import LazyBackgrounds
 
@@ -101,3 +106,15 @@ def test_a_photograph_is_turned_from_the_one_hue_that_it_names(tmp_path: Path) -
         degrees = 360 * colorsys.rgb_to_hsv(red, green, blue)[0]
         distance = abs(degrees - HUES[one.attribute]) % 360
         assert min(distance, 360 - distance) < 5
+
+
+def test_pages_and_screens_say_what_kind_they_are(backgrounds: LazyBackgrounds) -> None:
+    fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    face = fonts / "DejaVuSans.ttf"
+    made = page_pictures(Pens(face, face, face, face, ["tree", "house"]), backgrounds)
+    kinds = {kind.name: kind.captions for kind in (*PAGES, *SCREENS)}
+    assert len(made) == PAGES_OF_A_KIND * len(kinds)
+    assert len({one.job.identity for one in made}) == len({one.set_name for one in made})
+    for one in made[:: len(made) // 25]:
+        assert one.things == one.joint == one.alone == kinds[one.attribute]
+        assert min(one.job.load().size) >= 300

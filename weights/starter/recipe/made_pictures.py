@@ -21,9 +21,9 @@ from recipe.colours import COLOURS, HUES, Colour, ColouredObject, paint_object, 
 from recipe.composites import Backgrounds, ObjectSize, paste_on_background
 from recipe.emoji import OBJECT_CATEGORIES
 from recipe.packages import Cache
-from recipe.pages import PAGES, Pens, read_pens
+from recipe.pages import PAGES, Page, Pens, read_pens
 from recipe.picture import Picture
-from recipe.screens import SCREENS
+from recipe.screens import SCREENS, Screen
 from recipe.styles import STYLES, Style
 from recipe.training_jobs import LazyBackgrounds
 from recipe.trunk import ImageJob
@@ -167,45 +167,37 @@ def coloured_pictures(
 
 
 def page_pictures(pens: Pens, backgrounds: LazyBackgrounds) -> list[MadePicture]:
-    """Return drawn pages and screens; each kind is a set of its own."""
+    """Return drawn pages, half of them lying on something, and screens."""
     made = []
-    for page in PAGES:
-        for number in range(PAGES_OF_A_KIND):
-            identity = f"page {page.name} {number}"
-            made.append(
-                MadePicture(
-                    ImageJob(
-                        identity,
-                        lambda page=page, identity=identity: _lay_down(
-                            page.draw(pens, random.Random(identity)), backgrounds, identity
-                        ),
-                    ),
-                    set_name=identity,
-                    attribute=page.name,
-                    things=page.captions,
-                    joint=page.captions,
-                    alone=page.captions,
-                )
-            )
-    for screen in SCREENS:
-        for number in range(PAGES_OF_A_KIND):
-            identity = f"screen {screen.name} {number}"
-            made.append(
-                MadePicture(
-                    ImageJob(
-                        identity,
-                        lambda screen=screen, identity=identity: screen.draw(
-                            pens, backgrounds.open(), random.Random(identity)
-                        ),
-                    ),
-                    set_name=identity,
-                    attribute=screen.name,
-                    things=screen.captions,
-                    joint=screen.captions,
-                    alone=screen.captions,
-                )
-            )
+    for number in range(PAGES_OF_A_KIND):
+        for page in PAGES:
+            job = _page_job(page, pens, backgrounds, f"page {page.name} {number}")
+            made.append(_unlike_others(job, page.name, page.captions))
+        for screen in SCREENS:
+            job = _screen_job(screen, pens, backgrounds, f"screen {screen.name} {number}")
+            made.append(_unlike_others(job, screen.name, screen.captions))
     return made
+
+
+def _unlike_others(job: ImageJob, name: str, captions: tuple[str, ...]) -> MadePicture:
+    """Return a picture that no other shows differently: it is what it looks like."""
+    return MadePicture(job, job.identity, name, captions, captions, captions)
+
+
+def _page_job(page: Page, pens: Pens, backgrounds: LazyBackgrounds, identity: str) -> ImageJob:
+    def render() -> Image.Image:
+        drawn = page.draw(pens, random.Random(identity))
+        return _lay_down(drawn, backgrounds, identity)
+
+    return ImageJob(identity, render)
+
+
+def _screen_job(
+    screen: Screen, pens: Pens, backgrounds: LazyBackgrounds, identity: str
+) -> ImageJob:
+    return ImageJob(
+        identity, lambda: screen.draw(pens, backgrounds.open(), random.Random(identity))
+    )
 
 
 def _styled_job(base: Picture, style: Style, backgrounds: LazyBackgrounds, size: int) -> ImageJob:
