@@ -112,7 +112,8 @@ def test_pages_and_screens_say_what_kind_they_are(backgrounds: LazyBackgrounds) 
     fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"
     face = fonts / "DejaVuSans.ttf"
     made = page_pictures(Pens(face, face, face, face, ["tree", "house"]), backgrounds)
-    kinds = {kind.name: kind.captions for kind in (*PAGES, *SCREENS)}
+    kinds = {page.name: page.captions for page in PAGES}
+    kinds |= {screen.name: screen.captions for screen in SCREENS}
     assert len(made) == PAGES_OF_A_KIND * len(kinds)
     assert len({one.job.identity for one in made}) == len({one.set_name for one in made})
     for one in made[:: len(made) // 25]:
