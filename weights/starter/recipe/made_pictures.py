@@ -78,7 +78,7 @@ def image_name(picture: Picture) -> str:
 def styled_pictures(
     bases: Sequence[Picture], backgrounds: LazyBackgrounds, size: int
 ) -> list[MadePicture]:
-    """Return every base picture as it is and in each style, the renderings of a base in a row."""
+    """Return every base picture in some of the styles, the renderings of a base in a row."""
     made = []
     for base in bases:
         name = image_name(base)
