@@ -54,16 +54,18 @@ def test_index_reports_what_it_did(
     assert captured.err == ""
 
 
-def test_how_long_it_takes_is_said_by_the_first_images(
-    photos: Path,
-    encoder: FakeEncoder,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def told_estimate(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve images, of which the first few are enough to tell how long all take."""
     for number in range(10):
         save_image(photos / f"{number}.png", (number, 9, 9))
     monkeypatch.setattr("clipkit.search.sync_progress.LEAST", 12)
     monkeypatch.setattr("clipkit.search.indexing_estimate._LEAST_SECONDS", 0)
+
+
+def test_how_long_it_takes_is_said_by_the_first_images(
+    told_estimate: None, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["index", "my photos"]) == 0
     line = capsys.readouterr().err
     assert line.startswith("12 images to index take about 1 s on this machine, at ")
@@ -440,15 +442,8 @@ def test_crops_go_with_a_folder_of_ones_own_index(
 
 
 def test_the_room_that_crops_take_is_said_with_the_time(
-    photos: Path,
-    encoder: FakeEncoder,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    told_estimate: None, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for number in range(10):
-        save_image(photos / f"{number}.png", (number, 9, 9))
-    monkeypatch.setattr("clipkit.search.sync_progress.LEAST", 12)
-    monkeypatch.setattr("clipkit.search.indexing_estimate._LEAST_SECONDS", 0)
     assert main(["index", "my photos", "--crops", "5"]) == 0
     assert " s an image, and 0 MB on the disk, with 5 rows an image; Ctrl-C" in (
         capsys.readouterr().err

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
-from recipe.packages import Cache, Package, RecipeError, Registry
+from recipe.packages import Cache, Package, RecipeError, read_pin
 from recipe.picture import Picture
 
 CAPTION_FILE = Path(__file__).with_name("photograph_captions.txt")
 PACKAGE_FILE = Path(__file__).with_name("training_packages.txt")
-_PIN_FIELDS = 6  # registry, name, version, file name, SHA-256, licence; a credit may follow
 
 
 def read_training_packages(file: Path = PACKAGE_FILE) -> list[Package]:
@@ -28,16 +26,13 @@ def read_training_packages(file: Path = PACKAGE_FILE) -> list[Package]:
     packages = []
     for number, line in _content(file):
         pin, _, _credit = line.partition(" | ")
-        fields = pin.split(maxsplit=_PIN_FIELDS - 1)
-        if len(fields) != _PIN_FIELDS:
+        package = read_pin(pin, "training")
+        if package is None:
             raise RecipeError(
                 f"{file.name}, line {number}: {line!r} is not 'registry name version file SHA-256 "
                 "licence | credit'"
             )
-        registry, name, version, file_name, sha256, licence = fields
-        packages.append(
-            Package(cast(Registry, registry), name, version, file_name, sha256, licence, "training")
-        )
+        packages.append(package)
     return packages
 
 

@@ -41,6 +41,11 @@ class Backgrounds:
         return _mirror(square) if generator.random() < 0.5 else square
 
 
+def view_of(path: Path, generator: random.Random, size: int, *, smallest: float) -> Image.Image:
+    """Return a random part of one photograph, as `Backgrounds.crop` does of several."""
+    return Backgrounds([path]).crop(generator, size, smallest=smallest)
+
+
 @dataclass(frozen=True)
 class ObjectSize:
     """The longer side of a pasted object as a share of the picture's side."""

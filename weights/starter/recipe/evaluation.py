@@ -19,6 +19,7 @@ from recipe.packages import Cache
 from recipe.scoring import Embedder, Score, paired_interval, score
 from recipe.search_quality import (
     SearchQuality,
+    SearchSuite,
     build_search_suite,
     gain_lines,
     measure_search,
@@ -86,6 +87,7 @@ def evaluate_checkpoint(folder: Path, cache: Cache, *, former: Path | None = Non
         )
         for baseline in untrained
     ]
+    everyday = build_search_suite(cache)
     embedder = CheckpointEmbedder(folder, suite.jobs, images.is_readable)
     checkpoint = measure_row(CHECKPOINT_ROW, suite, embedder, images.is_readable)
     return Report(
@@ -97,24 +99,22 @@ def evaluate_checkpoint(folder: Path, cache: Cache, *, former: Path | None = Non
         ),
         calibration=calibration_at(naming_cosines(suite, embedder), embedder.scale),
         search=(
-            *_untrained_searches(cache, trunk, store, untrained),
-            *(checkpoint_search(FORMER_ROW, other, cache) for other in (former,) if other),
-            checkpoint_search(CHECKPOINT_ROW, folder, cache),
+            *_untrained_searches(everyday, trunk, store, untrained),
+            *(checkpoint_search(FORMER_ROW, other, everyday) for other in (former,) if other),
+            checkpoint_search(CHECKPOINT_ROW, folder, everyday),
         ),
     )
 
 
-def checkpoint_search(name: str, folder: Path, cache: Cache) -> SearchQuality:
+def checkpoint_search(name: str, folder: Path, suite: SearchSuite) -> SearchQuality:
     """Return how a checkpoint searches everyday pictures, end to end."""
-    suite = build_search_suite(cache)
     is_readable = torch.ones(len(suite.jobs), dtype=torch.bool)
     return measure_search(name, suite, CheckpointEmbedder(folder, suite.jobs, is_readable))
 
 
 def _untrained_searches(
-    cache: Cache, trunk: Trunk, store: TextStore, untrained: Sequence[Baseline]
+    suite: SearchSuite, trunk: Trunk, store: TextStore, untrained: Sequence[Baseline]
 ) -> list[SearchQuality]:
-    suite = build_search_suite(cache)
     images = trunk.features("everyday", suite.jobs)
     return [
         measure_search(

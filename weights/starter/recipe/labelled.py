@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .packages import Cache, Package, RecipeError, Registry
-from .qt_resources import read_resources
+from recipe.packages import Cache, Package, RecipeError, read_pin
+from recipe.qt_resources import read_resources
 
 KIND_MARK = "## "
 
@@ -83,15 +82,13 @@ def read_evaluation_packages(file: Path) -> list[Package]:
     """
     packages = []
     for line in _lines(file):
-        fields = line.split(maxsplit=5)
-        if len(fields) != 6:
+        package = read_pin(line, "evaluation")
+        if package is None:
             raise RecipeError(
                 f"{file.name}: {line!r} is no package: write 'registry name version file SHA-256 "
                 "licence'"
             )
-        registry, name, version, file_name, sha256, licence = fields
-        kind = cast(Registry, registry)
-        packages.append(Package(kind, name, version, file_name, sha256, licence, "evaluation"))
+        packages.append(package)
     return packages
 
 

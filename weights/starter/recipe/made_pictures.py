@@ -18,7 +18,7 @@ from PIL import Image
 from recipe.backgrounds import read_scenes
 from recipe.captioned_photographs import read_captioned_photographs
 from recipe.colours import COLOURS, HUES, Colour, ColouredObject, paint_object, turn_hue
-from recipe.composites import Backgrounds, ObjectSize, paste_on_background
+from recipe.composites import ObjectSize, paste_on_background, view_of
 from recipe.emoji import OBJECT_CATEGORIES
 from recipe.packages import Cache
 from recipe.pages import PAGES, Page, Pens, read_pens
@@ -60,11 +60,12 @@ def made_pictures(
     """Return all rendered pictures by the name of their kind."""
     pasted = [picture for picture in drawings if picture.category in OBJECT_CATEGORIES]
     random.Random(_SEED).shuffle(pasted)
-    bases = [*read_scenes(cache), *pasted[:NUM_STYLED_DRAWINGS]]
+    scenes, photographs = read_scenes(cache), read_captioned_photographs(cache)
+    bases = [*scenes, *pasted[:NUM_STYLED_DRAWINGS]]
     return {
         "styled": styled_pictures(bases, backgrounds, size),
-        "styled photographs": styled_pictures(read_captioned_photographs(cache), backgrounds, size),
-        "turned": turned_pictures([*read_scenes(cache), *read_captioned_photographs(cache)], size),
+        "styled photographs": styled_pictures(photographs, backgrounds, size),
+        "turned": turned_pictures([*scenes, *photographs], size),
         "coloured": coloured_pictures(drawings, backgrounds, size),
         "pages": page_pictures(read_pens(cache), backgrounds),
     }
@@ -138,8 +139,7 @@ def _turned_job(base: Picture, before: str, after: str, size: int) -> ImageJob:
     identity = f"{before} to {after} in {image_name(base)}"
 
     def render() -> Image.Image:
-        view = Backgrounds([base.path])
-        image = view.crop(random.Random(identity), size, smallest=_SMALLEST_VIEW)
+        image = view_of(base.path, random.Random(identity), size, smallest=_SMALLEST_VIEW)
         return turn_hue(image, before, after)
 
     return ImageJob(identity, render)
@@ -211,8 +211,7 @@ def _styled_job(base: Picture, style: Style, backgrounds: LazyBackgrounds, size:
                 base.path, backgrounds.open(), draw, size=size, object_size=_OBJECTS
             )
         else:
-            view = Backgrounds([base.path])
-            image = view.crop(draw, size, smallest=_SMALLEST_VIEW)
+            image = view_of(base.path, draw, size, smallest=_SMALLEST_VIEW)
         return style.render(image, draw)
 
     return ImageJob(identity, render)

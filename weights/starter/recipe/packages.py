@@ -13,7 +13,7 @@ import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 Registry = Literal["pypi", "npm", "debian"]
 Purpose = Literal["shipped", "training", "evaluation"]
@@ -259,6 +259,15 @@ PACKAGES: tuple[Package, ...] = (
         "evaluation",
     ),
 )
+
+
+def read_pin(text: str, purpose: Purpose) -> Package | None:
+    """Return the package of ``registry name version file SHA-256 licence``; None if it is less."""
+    fields = text.split(maxsplit=5)
+    if len(fields) != 6:
+        return None
+    registry, name, version, file_name, sha256, licence = fields
+    return Package(cast(Registry, registry), name, version, file_name, sha256, licence, purpose)
 
 
 @dataclass(frozen=True)

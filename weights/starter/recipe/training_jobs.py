@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipe.composites import Backgrounds, ObjectSize, paste_on_background
+from recipe.composites import Backgrounds, ObjectSize, paste_on_background, view_of
 from recipe.picture import Picture
 from recipe.trunk import ImageJob
 
@@ -64,7 +64,5 @@ def view_job(scene: Picture, number: int, size: int) -> ImageJob:
     identity = f"view {number} of {scene.path.name}"
     return ImageJob(
         identity,
-        lambda: Backgrounds([scene.path]).crop(
-            random.Random(identity), size, smallest=_SMALLEST_SCENE_VIEW
-        ),
+        lambda: view_of(scene.path, random.Random(identity), size, smallest=_SMALLEST_SCENE_VIEW),
     )

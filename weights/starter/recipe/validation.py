@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .labelled import (
+from recipe.labelled import (
     LabelledPhoto,
     LabelledQuery,
     fetch_labelled,
@@ -19,7 +19,7 @@ from .labelled import (
     read_photo_lines,
     true_matches,
 )
-from .packages import Cache
+from recipe.packages import Cache
 
 __all__ = ["KINDS", "read_validation", "read_validation_queries", "true_matches"]
 
