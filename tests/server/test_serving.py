@@ -1,7 +1,8 @@
 """A worker that loads, fails to load, and is asked to end."""
 
 import asyncio
-import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from clipkit.server.metrics import ServerMetrics
 from clipkit.server.refusals import RefusedError
 from clipkit.server.serving import Served, Serving
 from clipkit.server.settings import ServerSettings
+from tests.server.conftest import SECONDS
 
 
 def worker(
@@ -68,21 +70,34 @@ def test_what_loading_raises_is_told() -> None:
     assert [str(error) for error in failures] == ["the weights are damaged"]
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.001])
-def test_asked_to_end_it_is_not_ready_first(starter: clipkit.Encoder, seconds: float) -> None:
-    async def main() -> None:
-        ended = asyncio.Event()
-        before = signal.signal(signal.SIGTERM, lambda *_: ended.set())
-        kept = signal.getsignal(signal.SIGINT)
-        try:
-            serving = worker(lambda: Served(starter), drain_seconds=seconds)
-            serving.end_at_signals()
-            signal.raise_signal(signal.SIGTERM)
-            assert serving.phase == "ending"
-            assert ended.is_set() is (seconds == 0)
-            await asyncio.wait_for(ended.wait(), 60)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-            signal.signal(signal.SIGINT, kept)
+ASKED_TO_END = """
+import asyncio, signal, sys
+from tests.server.test_serving import nothing_to_serve, worker
 
-    asyncio.run(main())
+async def main():
+    ended = asyncio.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    serving = worker(nothing_to_serve, drain_seconds=float(sys.argv[1]))
+    serving.end_at_signals()
+    print(serving.phase)
+    signal.raise_signal(signal.SIGTERM)
+    print(serving.phase, ended.is_set())
+    await ended.wait()
+    print("ended")
+
+asyncio.run(main())
+"""
+
+
+def nothing_to_serve() -> Served:
+    """Stand for a model that nobody waits for."""
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("seconds", "ends_at_once"), [(0.0, True), (0.001, False)])
+def test_asked_to_end_it_is_not_ready_first(seconds: float, ends_at_once: bool) -> None:
+    # In a process of its own: a signal that goes wrong must not end the tests.
+    command = [sys.executable, "-X", "faulthandler", "-c", ASKED_TO_END, str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert done.stdout.splitlines() == ["loading", f"ending {ends_at_once}", "ended"]
