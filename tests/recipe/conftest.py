@@ -11,11 +11,13 @@ from recipe.pairs import (
     COLOURED,
     COMPOSITE,
     DRAWING,
+    NAMED,
     PAGE,
     PHOTOGRAPH,
     SCENE,
     STYLED,
     TURNED,
+    PairMaps,
     Pairs,
     TextChoices,
 )
@@ -24,13 +26,14 @@ from recipe.styled_classes import StyledClasses, StyleShift
 from recipe.styles import STYLES
 from recipe.synthetic import SyntheticFeatures
 from recipe.texts import TEXT_WIDTH
-from recipe.trunk import NUM_CLASSES, NUM_FEATURES
+from recipe.trunk import NUM_CLASSES, NUM_FEATURES, ImageMaps
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from tests.one_thread import one_thread as one_thread
 
-KINDS = (DRAWING, COMPOSITE, SCENE, PHOTOGRAPH, PAGE, STYLED, TURNED, COLOURED)
+KINDS = (DRAWING, COMPOSITE, SCENE, PHOTOGRAPH, PAGE, NAMED, STYLED, TURNED, COLOURED)
+MAP_SHAPE = (3, 2, 2)
 NUM_OF_EACH_KIND = 20
 NUM_IN_A_SET = 5  # of the styled and the coloured
 NUM_CONCEPTS = 5
@@ -47,7 +50,7 @@ def settings() -> Settings:
     """The shipped settings with 20 pairs in a step and 3 steps in each of 2 epochs."""
     settings = read_settings()
     draws = replace(settings.draws, concepts_per_step=3, styled=6, coloured=4, pages=2, per_set=2)
-    draws = replace(draws, styled_classes=0, turned=0)
+    draws = replace(draws, styled_classes=0, turned=0, named=0)
     return replace(settings, amount=Amount(batch_size=20, epochs=2), draws=draws)
 
 
@@ -63,8 +66,11 @@ def data() -> TrainingData:
     owner[1::NUM_OF_EACH_KIND] -= 1
     two_each = TextChoices(torch.stack([2 * owner, 2 * owner + 1], 1), torch.full((num,), 2))
     features = 3 * torch.rand(num, NUM_FEATURES)
+    maps = torch.rand(num, *MAP_SHAPE).half().numpy()
+    images = ImageMaps(maps, torch.ones(num, dtype=torch.bool))
     pairs = Pairs(
         features=features,
+        maps=PairMaps([(images, row) for row in range(num)]),
         kinds=kinds,
         concepts=torch.arange(num),
         sets=torch.arange(num) // NUM_IN_A_SET,

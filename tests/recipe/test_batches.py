@@ -44,9 +44,9 @@ def rows_of(batch: HeadBatch, data: TrainingData) -> Tensor:
 def test_kinds_have_their_shares(data: TrainingData, settings: Settings) -> None:
     """Of 20 pairs: 30 % composites, 10 % scenes, 15 % photographs; the rendered come beside."""
     batches = batches_of(data, settings)
-    assert batches.steps_per_epoch == 8  # 160 pictures
+    assert batches.steps_per_epoch == 9  # 180 pictures
     batch = next(batches.after(0))
-    assert kinds_of(batch, data) == [9, 6, 2, 3, 2, 6, 0, 4]
+    assert kinds_of(batch, data) == [9, 6, 2, 3, 2, 0, 6, 0, 4]
     assert batch.num_plain == 20
     assert batch.photographs.shape == (20, 1280)
     assert batch.pictures.shape == (32, 1280)

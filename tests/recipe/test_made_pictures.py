@@ -13,6 +13,7 @@ from recipe.made_pictures import (
     HUES_PER_IMAGE,
     PAGES_OF_A_KIND,
     coloured_pictures,
+    image_name,
     page_pictures,
     styled_pictures,
     turned_pictures,
@@ -35,6 +36,20 @@ def backgrounds(tmp_path: Path) -> LazyBackgrounds:
     return LazyBackgrounds([picture(tmp_path / "ground.png", "ground").path])
 
 
+def test_images_of_one_file_name_are_told_apart(
+    tmp_path: Path, backgrounds: LazyBackgrounds
+) -> None:
+    """Packages of one image each call it ``data/image.jpg``."""
+    bases = []
+    for name in ("boat", "tree"):
+        folder = tmp_path / name / "data"
+        folder.mkdir(parents=True)
+        bases.append(picture(folder / "image.png", f"a {name}"))
+    made = styled_pictures(bases, backgrounds, 40)
+    things = {one.set_name: one.things for one in made}
+    assert sorted(things.values()) == [("a boat",), ("a tree",)]
+
+
 def test_captions_that_a_style_makes_false_are_left_out(
     tmp_path: Path, backgrounds: LazyBackgrounds
 ) -> None:
@@ -44,7 +59,7 @@ def test_captions_that_a_style_makes_false_are_left_out(
     )
     lost = picture(tmp_path / "sun.png", "orange sunset")
     made = styled_pictures([base, lost], backgrounds, 40)
-    assert {one.set_name for one in made} == {"things/sea.png"}
+    assert {one.set_name for one in made} == {image_name(base)}
     styles = {style.name: style for style in STYLES}
     for one in made:
         style = styles[one.attribute]
@@ -74,7 +89,7 @@ def test_an_object_in_several_colours_is_one_set(
     rose = picture(tmp_path / "rose.png", "red rose", is_cutout=True)
     made = coloured_pictures([car, rose], backgrounds, 40)
     assert len(made) == COLOURS_PER_OBJECT
-    assert {one.set_name for one in made} == {"things/car.png"}
+    assert {one.set_name for one in made} == {image_name(car)}
     names = {colour.name for colour in COLOURS}
     for one in made:
         colour, _, wall = one.attribute.partition(" before ")

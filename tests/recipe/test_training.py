@@ -49,11 +49,11 @@ def test_a_stopped_training_goes_on_bit_for_bit(
     with pytest.raises(RecipeError, match="after step 2: give the same command"):
         train(head, data, settings, runs)
     resumed = train(head, data, settings, runs)
-    assert len(batches) == 16
+    assert len(batches) == 18
     for name, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     (folder,) = runs.iterdir()
-    assert [entry["step"] for entry in read_metrics(folder)] == [1, 10, 16]
+    assert [entry["step"] for entry in read_metrics(folder)] == [1, 10, 18]
 
 
 @pytest.mark.slow

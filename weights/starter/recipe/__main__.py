@@ -53,7 +53,7 @@ def _fetch(options: argparse.Namespace, cache: Cache) -> None:
 
 
 def _features(options: argparse.Namespace, cache: Cache) -> None:
-    Workshop(cache, options.trunk)
+    Workshop(cache, options.trunk, read_settings())
 
 
 def _train(options: argparse.Namespace, cache: Cache) -> None:
@@ -70,8 +70,8 @@ def _evaluate(options: argparse.Namespace, cache: Cache) -> None:
 
 
 def _seeds(options: argparse.Namespace, cache: Cache) -> None:
-    workshop = Workshop(cache, options.trunk)
-    _write("\n".join(evaluate_seeds(workshop, read_settings(), _MEASURED_SEEDS)))
+    workshop = Workshop(cache, options.trunk, read_settings())
+    _write("\n".join(evaluate_seeds(workshop, _MEASURED_SEEDS)))
 
 
 def _latency(options: argparse.Namespace, cache: Cache) -> None:

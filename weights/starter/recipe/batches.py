@@ -1,6 +1,7 @@
 """Batches of cached features and texts: each a function of the seed and its number.
 
-Shapes: B pairs, P photo-like features, C = 1000 classes, H concepts of a step, F = 1280 features.
+Shapes: B pairs, R of them with a picture and S without, P photo-like features, C = 1000 classes,
+H concepts of a step, F = 1280 features.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from recipe.pairs import (
     COLOURED,
     COMPOSITE,
     DRAWING,
+    NAMED,
     PAGE,
     PHOTOGRAPH,
     SCENE,
@@ -44,14 +46,24 @@ class TrainingData:
 class HeadBatch:
     """What a step learns from."""
 
-    pictures: Tensor  # (B, F); those that nothing was rendered from come first
+    rows: Tensor  # (R,) of the pairs' pictures; those that nothing was rendered from come first
     num_plain: int
+    features: Tensor  # (R, F), of these pictures
+    contrast: Tensor  # (R, 1) and
+    noise: Tensor  # (R, F): what disturbs them
+    classes: Tensor  # (S, F): ImageNet's classes in styles, made of features only
     texts: Tensor  # (B, 384), of the pictures
     matches: Tensor  # (B, B) bool: whether a text (column) is true of a picture (row)
     photographs: Tensor  # (P, F), photo-like features without a text
     class_texts: Tensor  # (C, 384)
     concept_texts: Tensor  # (H, 384)
     concept_members: Tensor  # (H, C): 1 where a class belongs to a concept
+
+    @property
+    def pictures(self) -> Tensor:
+        """The features to learn from, within the trunk's range, shape (B = R + S, F)."""
+        disturbed = (self.features * self.contrast + self.noise).clamp(0, FEATURE_LIMIT)
+        return torch.cat([disturbed, self.classes])
 
 
 class HeadBatches:
@@ -69,7 +81,7 @@ class HeadBatches:
         self._num_pictures = int(is_allowed.sum())
         self._rows = {
             kind: ((data.pairs.kinds == kind) & is_allowed).nonzero()[:, 0]
-            for kind in (DRAWING, COMPOSITE, SCENE, PHOTOGRAPH, PAGE)
+            for kind in (DRAWING, COMPOSITE, SCENE, PHOTOGRAPH, PAGE, NAMED)
         }
         self._sets = {
             kind: _Sets.of(((data.pairs.kinds == kind) & is_allowed).nonzero()[:, 0], data.pairs)
@@ -102,11 +114,16 @@ class HeadBatches:
         classes, captions = self._data.styled_classes.draw(
             self._draws.styled_classes, self._draws.per_set, random
         )
+        features = pairs.features[pictures]
         drawn = torch.randperm(len(concepts.members), generator=random)
         drawn = drawn[: self._draws.concepts_per_step]
         return HeadBatch(
-            pictures=torch.cat([self._disturb(pairs.features[pictures], random), classes]),
+            rows=pictures,
             num_plain=len(plain),
+            features=features,
+            contrast=_draw_contrast(len(pictures), random),
+            noise=self._draw_noise(features, random),
+            classes=classes,
             texts=torch.cat([pairs.texts[texts], captions]),
             matches=_block_diagonal(matches, torch.eye(len(classes), dtype=torch.bool)),
             photographs=self._draw_photo_like(random),
@@ -137,14 +154,13 @@ class HeadBatches:
                 self._sets[TURNED].draw(draws.turned, draws.per_set, random),
                 self._sets[COLOURED].draw(draws.coloured, draws.per_set, random),
                 _draw_rows(self._rows[PAGE], draws.pages, random),
+                _draw_rows(self._rows[NAMED], draws.named, random),
             ]
         )
 
-    def _disturb(self, features: Tensor, random: Generator) -> Tensor:
-        """Return features with another contrast and with noise, within the trunk's range."""
-        scaled = features * _draw_contrast(len(features), random)
+    def _draw_noise(self, features: Tensor, random: Generator) -> Tensor:
         noise = torch.randn(features.shape, generator=random) * self._data.pairs.deviation
-        return (scaled + self._draws.feature_noise * noise).clamp(0, FEATURE_LIMIT)
+        return self._draws.feature_noise * noise
 
     def _draw_texts(self, pictures: Tensor, random: Generator) -> Tensor:
         """Return rows of captions, or of looser words."""

@@ -24,6 +24,7 @@ from recipe.synthetic import build_synthetic_features
 from recipe.texts import TextStore
 from recipe.training import train_head
 from recipe.trunk import Trunk
+from recipe.tuning import tune_trunk
 
 TRUNK_VERSION = 2
 HEAD = HeadConfig()
@@ -31,29 +32,39 @@ TEXT_WEIGHTS = TextWeights()
 
 
 class Workshop:
-    """The frozen parts and the cached features that training needs."""
+    """The towers, the trunk's last layers tuned, and the cached features that the head needs."""
 
-    def __init__(self, cache: Cache, version: int) -> None:
-        """Compute or read all features and texts."""
+    def __init__(self, cache: Cache, version: int, settings: Settings) -> None:
+        """Compute or read all features and texts; tune the trunk unless that was done."""
         self.cache = cache
+        self.settings = settings
         self.trunk = Trunk(cache, version)
         self.store = TextStore(cache)
         self.texts = read_class_texts(cache)
-        pairs = build_pairs(cache, self.trunk, self.store)
+        self.data = self._read_data()
+        if settings.tuning.steps:
+            head = self.train(settings.seed)
+            runs = cache.root / "runs"
+            tune_trunk(self.trunk, head, self.data, settings, seed=settings.seed, folder=runs)
+            self.data = self._read_data()
+
+    def _read_data(self) -> TrainingData:
+        """Return what is learned from, with the features of the trunk as it is."""
+        pairs = build_pairs(self.cache, self.trunk, self.store)
         synthetic = build_synthetic_features(self.trunk, pairs.crops, pairs.composites)
-        self.data = TrainingData(
+        return TrainingData(
             pairs,
-            build_concepts(cache, self.texts, self.store),
+            build_concepts(self.cache, self.texts, self.store),
             synthetic,
             build_styled_classes(pairs, synthetic, self.texts, self.store),
         )
 
-    def train(self, settings: Settings, seed: int) -> Head:
+    def train(self, seed: int) -> Head:
         """Return a trained head."""
         class_prototypes = prototypes(self.texts, self.store, TEXT_WEIGHTS)
         seed_everything(seed, rank=0)  # the free units' first weights are random too
         head = Head(self.trunk.class_weight, self.trunk.class_bias, class_prototypes, HEAD)
-        train_head(head, self.data, settings, seed=seed, runs=self.cache.root / "runs")
+        train_head(head, self.data, self.settings, seed=seed, runs=self.cache.root / "runs")
         return head
 
     def embedder(self, head: Head, features: Tensor) -> FeatureEmbedder:
@@ -78,6 +89,6 @@ def build_checkpoint(
 ) -> None:
     """Train the head and write the checkpoint folder."""
     torch.set_num_threads(1)  # results depend on the number of threads in the last digits
-    workshop = Workshop(cache, version)
-    head = workshop.train(settings, seed)
+    workshop = Workshop(cache, version, settings)
+    head = workshop.train(seed)
     write_checkpoint(folder, cache, workshop.trunk, head, scale=workshop.calibrate(head))

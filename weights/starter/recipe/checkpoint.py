@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from recipe.head import Head
 from recipe.packages import Cache, RecipeError
 from recipe.texts import CONTEXT_LENGTH, MODEL_FOLDER, TEXT_WIDTH
-from recipe.trunk import ImageJob, Trunk, load_network
+from recipe.trunk import ImageJob, Trunk
 from recipe.vocabulary import read_vocabulary
 
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -59,7 +59,7 @@ def write_checkpoint(folder: Path, cache: Cache, trunk: Trunk, head: Head, *, sc
         "visual.head.mlp.fc2.weight": _pad_rows(second_weight, padding),
         "text.proj.weight": _pad_rows(head.text_map.detach(), padding),
     }
-    network = load_network(cache, trunk.version).state_dict()
+    network = trunk.network.state_dict()
     provided |= {_TRUNK + name: value for name, value in network.items()}
     language = vocabulary.shrink(load_file(text_folder / "model.safetensors"))
     provided |= {_TEXT + name: value for name, value in language.items()}

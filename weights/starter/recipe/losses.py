@@ -5,7 +5,7 @@ Shapes: B pairs, P photo-like features, C = 1000 classes, H concepts, D = 384 di
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from recipe.batches import HeadBatch
 from recipe.head import Head
-from recipe.settings import Draws, Weights
+from recipe.settings import Draws
 
 _CERTAIN_NORM = 0.35  # a mean of class outputs this long is as good as one class
 
@@ -32,14 +32,15 @@ class HeadLosses(nn.Module):
 
     def forward(self, batch: HeadBatch) -> dict[str, Tensor]:
         """Return every loss by the name of its weight."""
-        head, count, plain = self.head, len(batch.pictures), batch.num_plain
-        features = torch.cat([batch.pictures, batch.photographs])
+        head, plain, shown = self.head, batch.num_plain, batch.pictures
+        count = len(shown)
+        features = torch.cat([shown, batch.photographs])
         logits, outputs = head.class_logits(features), head.class_outputs()
         embeddings = head.embed_with_logits(features, logits, outputs)
         pictures, photographs = embeddings[:count], embeddings[count:]
         probabilities = logits[count:].softmax(-1)
         outputs = outputs.detach()
-        conse_of_pictures = _conse(logits[:plain], outputs, self._draws.drawing_exponent)
+        conse_of_pictures = _conse(logits[:plain].detach(), outputs, self._draws.drawing_exponent)
         conse = _conse(logits[count:], outputs, self._draws.conse_exponent)
         # Where ConSE is torn between classes its direction says little, so it counts less.
         certainty = (conse.norm(dim=-1) / _CERTAIN_NORM).clamp(0.2, 1)
@@ -70,12 +71,14 @@ class HeadLosses(nn.Module):
 
 
 class HeadStep:
-    """Leaves the gradient of the weighted losses in the head."""
+    """Leaves the gradient of the weighted losses in what they are computed with."""
 
-    def __init__(self, losses: HeadLosses, weights: Weights) -> None:
-        """Take what is trained and what counts."""
+    def __init__(
+        self, losses: Callable[[HeadBatch], dict[str, Tensor]], weights: Mapping[str, float]
+    ) -> None:
+        """Take what is trained and what each of its losses counts."""
         self._losses = losses
-        self._weights: dict[str, float] = asdict(weights)
+        self._weights = weights
 
     def backward(self, batch: HeadBatch) -> dict[str, Tensor]:
         """Return the whole loss and its parts, not weighted, without gradient."""

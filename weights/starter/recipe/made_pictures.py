@@ -37,6 +37,7 @@ PAGES_OF_A_KIND = 40
 _MAX_JOINT = 6  # captions with both the thing and its style, of one picture
 _SEED = 11
 _OBJECTS = ObjectSize(0.6, 1.0)
+_NAMING_PARTS = 4  # of a path, enough to tell all images apart
 _SMALLEST_VIEW = 0.75  # the captions must still be true of a part
 
 _CHANGED_WORDS = Path(__file__).with_name("changed_words.txt")
@@ -72,8 +73,8 @@ def made_pictures(
 
 
 def image_name(picture: Picture) -> str:
-    """Return what its renderings are named after."""
-    return f"{picture.category}/{picture.path.name}"
+    """Return what its renderings are named after: many files are called ``image.jpg``."""
+    return "/".join((picture.category, *picture.path.parts[-_NAMING_PARTS:]))
 
 
 def styled_pictures(
@@ -172,14 +173,14 @@ def page_pictures(pens: Pens, backgrounds: LazyBackgrounds) -> list[MadePicture]
     for number in range(PAGES_OF_A_KIND):
         for page in PAGES:
             job = _page_job(page, pens, backgrounds, f"page {page.name} {number}")
-            made.append(_unlike_others(job, page.name, page.captions))
+            made.append(unlike_others(job, page.name, page.captions))
         for screen in SCREENS:
             job = _screen_job(screen, pens, backgrounds, f"screen {screen.name} {number}")
-            made.append(_unlike_others(job, screen.name, screen.captions))
+            made.append(unlike_others(job, screen.name, screen.captions))
     return made
 
 
-def _unlike_others(job: ImageJob, name: str, captions: tuple[str, ...]) -> MadePicture:
+def unlike_others(job: ImageJob, name: str, captions: tuple[str, ...]) -> MadePicture:
     """Return a picture that no other shows differently: it is what it looks like."""
     return MadePicture(job, job.identity, name, captions, captions, captions)
 

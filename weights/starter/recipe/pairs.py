@@ -9,7 +9,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,18 +21,19 @@ from recipe.captioned_photographs import read_captioned_photographs
 from recipe.clipart import read_clipart
 from recipe.emoji import read_emoji
 from recipe.made_pictures import MadePicture, image_name, made_pictures
+from recipe.named_crops import named_crops
 from recipe.packages import Cache
 from recipe.picture import Picture
 from recipe.styles import STYLES
 from recipe.texts import TextStore
 from recipe.training_jobs import LazyBackgrounds, composite_job, crop_job, view_job
-from recipe.trunk import ImageFeatures, Trunk
+from recipe.trunk import ImageFeatures, ImageMaps, Trunk, channels_last
 
 NUM_COMPOSITES = 2600
 NUM_CROPS = 1500
 VIEWS_PER_SCENE = 6
 VIEWS_PER_PHOTOGRAPH = 4
-DRAWING, COMPOSITE, SCENE, STYLED, COLOURED, PAGE, PHOTOGRAPH, TURNED = range(8)
+DRAWING, COMPOSITE, SCENE, STYLED, COLOURED, PAGE, PHOTOGRAPH, TURNED, NAMED = range(9)
 _COMPOSITE_SEED = 5
 _MADE_KINDS = {
     "styled": STYLED,
@@ -38,10 +41,12 @@ _MADE_KINDS = {
     "turned": TURNED,
     "coloured": COLOURED,
     "pages": PAGE,
+    "named": NAMED,
 }
 _STYLE_NUMBERS = {style.name: number for number, style in enumerate(STYLES)}
 _PHOTO_PROMPT = "a photo of {}"
 _SKIPPED_EMOJI_CATEGORY = "Symbols"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,24 @@ class TextChoices:
 
 
 @dataclass(frozen=True)
+class PairMaps:
+    """The maps that the features of the training pictures are pooled from."""
+
+    places: Sequence[tuple[ImageMaps, int]]  # N times whose row
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Return the maps of the given pictures, shape (B, M), with channels last in memory."""
+        places = [self.places[number] for number in numbers.tolist()]
+        return channels_last(np.stack([images.maps[row] for images, row in places]))
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Trunk features of the training pictures and what is said about them."""
 
     features: Tensor  # (N, F)
-    kinds: Tensor  # (N,): DRAWING, COMPOSITE or SCENE
+    maps: PairMaps
+    kinds: Tensor  # (N,): DRAWING, COMPOSITE, …
     concepts: Tensor  # (N,): equal numbers show the same thing
     texts: Tensor  # (T, 384)
     captions: TextChoices  # what is shown
@@ -147,7 +165,9 @@ def build_pairs(cache: Cache, trunk: Trunk, store: TextStore) -> Pairs:
         *_plain(SCENE, scenes, views),
         *_plain(PHOTOGRAPH, photographs, looks),
     ]
-    for name, made in made_pictures(cache, pictures, backgrounds, trunk.image_size).items():
+    made_by_kind = made_pictures(cache, pictures, backgrounds, trunk.image_size)
+    made_by_kind["named"] = named_crops(cache, trunk.image_size)
+    for name, made in made_by_kind.items():
         found = trunk.features(name, [picture.job for picture in made])
         shown += _made(_MADE_KINDS[name], made, found)
     return _collect(shown, crops.features[crops.is_readable], store)
@@ -159,6 +179,7 @@ class _Shown:
 
     kind: int
     feature: Tensor
+    place: tuple[ImageMaps, int]
     concept: str
     set_name: str
     style: int
@@ -170,38 +191,45 @@ class _Shown:
 
 
 def _plain(kind: int, pictures: Sequence[Picture], images: ImageFeatures) -> Iterator[_Shown]:
-    for picture, feature, good in zip(pictures, images.features, images.is_readable, strict=True):
-        if bool(good):
-            things = _with_photo_prompts(picture.captions)
-            yield _Shown(
-                kind=kind,
-                feature=feature,
-                concept=picture.concept,
-                set_name=image_name(picture),
-                style=-1,
-                things=things,
-                tags=picture.tags or picture.captions,
-                joint=things,
-                alone=things,
-                is_validation=is_validation_picture(picture),
-            )
+    for row, picture in _readable(pictures, images):
+        things = _with_photo_prompts(picture.captions)
+        yield _Shown(
+            kind=kind,
+            feature=images.features[row],
+            place=(images.maps, row),
+            concept=picture.concept,
+            set_name=image_name(picture),
+            style=-1,
+            things=things,
+            tags=picture.tags or picture.captions,
+            joint=things,
+            alone=things,
+            is_validation=is_validation_picture(picture),
+        )
 
 
 def _made(kind: int, made: Sequence[MadePicture], images: ImageFeatures) -> Iterator[_Shown]:
-    for picture, feature, good in zip(made, images.features, images.is_readable, strict=True):
+    for row, picture in _readable(made, images):
+        yield _Shown(
+            kind=kind,
+            feature=images.features[row],
+            place=(images.maps, row),
+            concept=f"{picture.set_name} {picture.attribute}",
+            set_name=picture.set_name,
+            style=_STYLE_NUMBERS.get(picture.attribute, -1),
+            things=picture.things,
+            tags=picture.things,
+            joint=picture.joint,
+            alone=picture.alone,
+            is_validation=is_validation_set(picture.set_name),
+        )
+
+
+def _readable(pictures: Sequence[_T], images: ImageFeatures) -> Iterator[tuple[int, _T]]:
+    """Yield the pictures that could be read, each with its row."""
+    for row, (picture, good) in enumerate(zip(pictures, images.is_readable, strict=True)):
         if bool(good):
-            yield _Shown(
-                kind=kind,
-                feature=feature,
-                concept=f"{picture.set_name} {picture.attribute}",
-                set_name=picture.set_name,
-                style=_STYLE_NUMBERS.get(picture.attribute, -1),
-                things=picture.things,
-                tags=picture.things,
-                joint=picture.joint,
-                alone=picture.alone,
-                is_validation=is_validation_set(picture.set_name),
-            )
+            yield row, picture
 
 
 def _collect(shown: Sequence[_Shown], crops: Tensor, store: TextStore) -> Pairs:
@@ -209,6 +237,7 @@ def _collect(shown: Sequence[_Shown], crops: Tensor, store: TextStore) -> Pairs:
     table = _TextTable()
     return Pairs(
         features=torch.stack([one.feature for one in shown]),
+        maps=PairMaps([one.place for one in shown]),
         kinds=torch.tensor([one.kind for one in shown]),
         concepts=_numbers([one.concept for one in shown]),
         sets=_numbers([one.set_name for one in shown]),

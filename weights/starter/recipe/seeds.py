@@ -11,12 +11,11 @@ from recipe.build import Workshop
 from recipe.evaluation import Row, deviation_row, mean_row, measure_row, table_lines
 from recipe.head import Head
 from recipe.search_quality import build_search_suite, measure_search, search_lines
-from recipe.settings import Settings
 
 
-def evaluate_seeds(workshop: Workshop, settings: Settings, seeds: Sequence[int]) -> list[str]:
+def evaluate_seeds(workshop: Workshop, seeds: Sequence[int]) -> list[str]:
     """Return three tables as lines: the benchmarks, names of photographs, everyday searches."""
-    heads = {seed: workshop.train(settings, seed) for seed in seeds}
+    heads = {seed: workshop.train(seed) for seed in seeds}
     return [
         *table_lines(_rows(workshop, build_suite(workshop.cache), "benchmarks", heads)),
         "",

@@ -58,6 +58,7 @@ class Draws:
     turned: int  # photographs with another hue,
     coloured: int  # drawings in a named colour,
     pages: int  # documents, charts, maps and screens
+    named: int  # parts of photographs of which only the colours are said
     per_set: int  # renderings of one picture that come together
     alone: float  # share of the rendered that only say how a picture looks
     things: float  # share of the rendered that only say what is shown
@@ -70,6 +71,18 @@ class Draws:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How the trunk's last layers learn, together with a head that is thrown away afterwards."""
+
+    steps: int  # 0: the trunk stays as it was published
+    batch_size: int  # pairs in a step
+    trunk_rate: float  # a multiple of optimizer.lr
+    head_rate: float  # a multiple of the head's own rates
+    class_drift: float  # weight of the KL to what the published trunk says of the same image
+    logit_drift: float  # weight of the squared difference of the logits
+
+
+@dataclass(frozen=True)
 class Settings:
     """A whole RUN.toml of the recipe."""
 
@@ -79,6 +92,7 @@ class Settings:
     rates: Rates
     weights: Weights
     draws: Draws
+    tuning: Tuning
 
 
 def read_settings(path: Path = SETTINGS_FILE) -> Settings:
@@ -97,6 +111,7 @@ def read_settings(path: Path = SETTINGS_FILE) -> Settings:
             rates=_section(Rates, "starter.rates", own.pop("rates", {})),
             weights=_section(Weights, "starter.weights", own.pop("weights", {})),
             draws=_section(Draws, "starter.draws", own.pop("draws", {})),
+            tuning=_section(Tuning, "starter.tuning", own.pop("tuning", {})),
         )
     except (OSError, ValueError, TypeError) as error:  # InputError is a ValueError
         raise RecipeError(f"{path}: {error}") from error
