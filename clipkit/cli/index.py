@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 from clipkit.bulk_embedding.embedding_files import open_embedding_files
@@ -22,7 +23,9 @@ from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus
 from clipkit.search.store.milvus.ann_index import INDEX_KINDS
 from clipkit.search.store_load import send_embeddings
-from clipkit.search.store_sync import RECALL_AT, StoreReport
+from clipkit.search.store_sync import RECALL_AT, StoreReport, check_one_row
+from clipkit.search.sync import check_ready
+from clipkit.search.sync_options import SyncOptions, read_sync_options
 
 _EPILOG = """\
 examples:
@@ -157,14 +160,14 @@ def run(arguments: argparse.Namespace) -> int:
             report = _send(library, report, arguments)
         _print_report(library, report, as_json=arguments.json)
     except KeyboardInterrupt:
-        folder = shlex.quote(arguments.folder)
+        where = shlex.join([arguments.folder, *_model_words(arguments)])
         note(
             f"interrupted: what is indexed so far is kept (images: {len(library)}) and can be "
-            f"searched with  clipkit search QUERY {folder} --no-indexing ; to resume, run  "
-            f"clipkit index {folder}"
+            f"searched with  clipkit search QUERY {where} --no-indexing ; to resume, run  "
+            f"{_resuming(arguments)}"
             if arguments.store is None
             else "interrupted: what is indexed and what was sent so far is kept; to resume, run  "
-            f"clipkit index {folder} --store {arguments.store}"
+            f"{_resuming(arguments)}"
         )
         return 130
     if arguments.watch:
@@ -172,12 +175,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if report.missing or (report.skipped and arguments.strict) else 0
 
 
+def _resuming(arguments: argparse.Namespace) -> str:
+    """Return the command that goes on with an interrupted one, which need not have begun."""
+    words = ["clipkit", "index", arguments.folder, *_model_words(arguments)]
+    for pattern in arguments.exclude or ():
+        words += ["--exclude", pattern]
+    if arguments.include_hidden is not None:
+        words.append("--include-hidden" if arguments.include_hidden else "--no-include-hidden")
+    if arguments.here:
+        words.append("--here")
+    for option in ("crops", "embeddings", "store"):
+        if (value := getattr(arguments, option)) is not None:
+            words += ["--from" if option == "embeddings" else f"--{option}", str(value)]
+    return shlex.join(words)
+
+
+def _model_words(arguments: argparse.Namespace) -> list[str]:
+    return [] if arguments.model == "starter" else ["--model", arguments.model]
+
+
 def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.store_index is not None and arguments.store is None:
         raise InputError("--store-index is about a store: name it with --store")
     if arguments.store is not None and arguments.status:
         raise InputError("--status is of the folder's own index: leave out --store")
-    if arguments.crops is not None and (arguments.folder is None or arguments.status):
+    if arguments.crops is not None and (
+        arguments.folder is None or arguments.status or arguments.forget
+    ):
         raise InputError("--crops is about indexing a folder: leave it out, or name the folder")
     if arguments.embeddings is None:
         return
@@ -220,16 +244,18 @@ def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
+    return sync_with_bar(library, **_options(arguments))
+
+
+def _options(arguments: argparse.Namespace) -> SyncOptions:
+    """Return what a sync is told."""
     from_files = arguments.embeddings
-    return sync_with_bar(
-        library,
-        **sync_options(
-            arguments,
-            prune=arguments.prune,
-            order="newest" if arguments.watch else "spread",
-            embeddings=None if from_files is None else open_embedding_files(from_files),
-            crops=arguments.crops,
-        ),
+    return sync_options(
+        arguments,
+        prune=arguments.prune,
+        order="newest" if arguments.watch else "spread",
+        embeddings=None if from_files is None else open_embedding_files(from_files),
+        crops=arguments.crops,
     )
 
 
@@ -240,20 +266,24 @@ def _send(library: PhotoLibrary, report: SyncReport, arguments: argparse.Namespa
 
 
 def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
-    """Delete the index of a model; the model of a damaged index is unknown.
+    """Delete the index of a model, unless the sync that follows would be refused.
 
-    With --store only what is there is deleted: the folder's own index is what it is made of.
+    What the index was told to keep the next one is told. With --store only what is there is
+    deleted: the folder's own index is what it is made of.
     """
-    if arguments.store is not None:
-        PhotoLibrary.open(arguments.folder, store=arguments.store).remove_from_store()
-        return
-    try:
+    library = PhotoLibrary.open(arguments.folder, keep_here=arguments.here)
+    with suppress(LibraryError):  # the model of a damaged index is unknown, and what it keeps
         library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
-        if arguments.crops is None:
-            arguments.crops = library.crops
-    except LibraryError:
-        library = PhotoLibrary.open(arguments.folder, keep_here=arguments.here)
-    library.remove()
+        for name, value in library.kept_options.items():
+            if getattr(arguments, name) is None:
+                setattr(arguments, name, value)
+    rules = read_sync_options(_options(arguments))
+    check_ready(rules, encoder, library.folder, rules.crops or 1)
+    if arguments.store is None:
+        library.remove()
+        return
+    check_one_row(rules.crops or 1)
+    PhotoLibrary.open(arguments.folder, store=arguments.store).remove_from_store()
 
 
 def _forget(arguments: argparse.Namespace) -> int:
