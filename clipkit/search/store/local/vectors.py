@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.errors import LibraryError
+from clipkit.errors import DamagedLibraryError
 from clipkit.files import sync_directory
 from clipkit.search.store.local.schema import damaged_library
 
@@ -72,7 +72,7 @@ def vectors_files(location: Path) -> Iterator[Path]:
                 yield path
 
 
-def damaged_vectors(folder: Path, path: Path, reason: str) -> LibraryError:
+def damaged_vectors(folder: Path, path: Path, reason: str) -> DamagedLibraryError:
     """Return the error for a file of vectors that cannot be trusted any more.
 
     Where it is that of the crops, only they have to be embedded again.
@@ -80,7 +80,7 @@ def damaged_vectors(folder: Path, path: Path, reason: str) -> LibraryError:
     if not path.name.startswith(_CROPS):
         return damaged_library(folder, f"{path} {reason}")
     command = f"clipkit index {shlex.quote(str(folder))}"
-    return LibraryError(
+    return DamagedLibraryError(
         f"the crops in the index of {folder} are damaged ({path} {reason}): run  {command} "
         f"--crops 1 , which drops them and keeps the whole images, and then  {command} --crops 5  "
         "(with the --model that made the index, if it was not the starter)"
@@ -278,7 +278,7 @@ class VectorReader:
             if not is_one.all():
                 raise self._no_embeddings()
 
-    def _no_embeddings(self) -> LibraryError:
+    def _no_embeddings(self) -> DamagedLibraryError:
         return damaged_vectors(self._folder, self._path, "has rows that are no embeddings")
 
     def _release(self, start: int, num_rows: int) -> None:
