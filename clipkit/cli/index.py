@@ -3,18 +3,22 @@
 import argparse
 import shlex
 from collections import Counter
-from contextlib import suppress
 from dataclasses import replace
 
 from clipkit.bulk_embedding.embedding_files import open_embedding_files
 from clipkit.cli import values
-from clipkit.cli.indexing import add_scan_options, note_other_models, sync_options, sync_with_bar
+from clipkit.cli.index_options import (
+    index_options,
+    model_words,
+    remove_index,
+    resuming_command,
+)
+from clipkit.cli.indexing import add_scan_options, note_other_models, sync_with_bar
 from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.report_lines import missing_line, skipped_lines
 from clipkit.cli.store_options import add_store_option
 from clipkit.cli.terminal import note, progress_bar, to_json, warn
-from clipkit.encoder.encoder import Encoder
-from clipkit.errors import InputError, LibraryError
+from clipkit.errors import InputError
 from clipkit.inputs.crop_boxes import CROPS
 from clipkit.plain_text import visible
 from clipkit.progress import Callbacks
@@ -23,9 +27,7 @@ from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus
 from clipkit.search.store.milvus.ann_index import INDEX_KINDS
 from clipkit.search.store_load import send_embeddings
-from clipkit.search.store_sync import RECALL_AT, StoreReport, check_one_row
-from clipkit.search.sync import check_ready
-from clipkit.search.sync_options import SyncOptions, read_sync_options
+from clipkit.search.store_sync import RECALL_AT, StoreReport
 
 _EPILOG = """\
 examples:
@@ -147,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.precision = "fastest"  # half a minute of measuring pays off over many images
     encoder = load_encoder(arguments)
     if arguments.rebuild:
-        _remove_index(arguments, encoder)
+        remove_index(arguments, encoder)
     if arguments.store is not None:  # before hours of indexing
         remote = PhotoLibrary.open(arguments.folder, encoder, store=arguments.store)
         remote.check_store(crops=arguments.crops)
@@ -160,38 +162,19 @@ def run(arguments: argparse.Namespace) -> int:
             report = _send(library, report, arguments)
         _print_report(library, report, as_json=arguments.json)
     except KeyboardInterrupt:
-        where = shlex.join([arguments.folder, *_model_words(arguments)])
+        where = shlex.join([arguments.folder, *model_words(arguments)])
         note(
             f"interrupted: what is indexed so far is kept (images: {len(library)}) and can be "
             f"searched with  clipkit search QUERY {where} --no-indexing ; to resume, run  "
-            f"{_resuming(arguments)}"
+            f"{resuming_command(arguments)}"
             if arguments.store is None
             else "interrupted: what is indexed and what was sent so far is kept; to resume, run  "
-            f"{_resuming(arguments)}"
+            f"{resuming_command(arguments)}"
         )
         return 130
     if arguments.watch:
         return _watch(library, arguments)
     return 1 if report.missing or (report.skipped and arguments.strict) else 0
-
-
-def _resuming(arguments: argparse.Namespace) -> str:
-    """Return the command that goes on with an interrupted one, which need not have begun."""
-    words = ["clipkit", "index", arguments.folder, *_model_words(arguments)]
-    for pattern in arguments.exclude or ():
-        words += ["--exclude", pattern]
-    if arguments.include_hidden is not None:
-        words.append("--include-hidden" if arguments.include_hidden else "--no-include-hidden")
-    if arguments.here:
-        words.append("--here")
-    for option in ("crops", "embeddings", "store"):
-        if (value := getattr(arguments, option)) is not None:
-            words += ["--from" if option == "embeddings" else f"--{option}", str(value)]
-    return shlex.join(words)
-
-
-def _model_words(arguments: argparse.Namespace) -> list[str]:
-    return [] if arguments.model == "starter" else ["--model", arguments.model]
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
@@ -244,46 +227,13 @@ def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
-    return sync_with_bar(library, **_options(arguments))
-
-
-def _options(arguments: argparse.Namespace) -> SyncOptions:
-    """Return what a sync is told."""
-    from_files = arguments.embeddings
-    return sync_options(
-        arguments,
-        prune=arguments.prune,
-        order="newest" if arguments.watch else "spread",
-        embeddings=None if from_files is None else open_embedding_files(from_files),
-        crops=arguments.crops,
-    )
+    return sync_with_bar(library, **index_options(arguments))
 
 
 def _send(library: PhotoLibrary, report: SyncReport, arguments: argparse.Namespace) -> SyncReport:
     """Bring the store in step with the index, and report both."""
     callbacks = Callbacks(say=note, warn=warn, progress_for=progress_bar)
     return replace(report, stored=library.send(index=arguments.store_index, callbacks=callbacks))
-
-
-def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
-    """Delete the index of a model, unless the sync that follows would be refused.
-
-    What the index was told to keep the next one is told. With --store only what is there is
-    deleted: the folder's own index is what it is made of.
-    """
-    library = PhotoLibrary.open(arguments.folder, keep_here=arguments.here)
-    with suppress(LibraryError):  # the model of a damaged index is unknown, and what it keeps
-        library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
-        for name, value in library.kept_options.items():
-            if getattr(arguments, name) is None:
-                setattr(arguments, name, value)
-    rules = read_sync_options(_options(arguments))
-    check_ready(rules, encoder, library.folder, rules.crops or 1)
-    if arguments.store is None:
-        library.remove()
-        return
-    check_one_row(rules.crops or 1)
-    PhotoLibrary.open(arguments.folder, store=arguments.store).remove_from_store()
 
 
 def _forget(arguments: argparse.Namespace) -> int:

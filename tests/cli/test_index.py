@@ -450,6 +450,31 @@ def test_a_rebuilt_index_keeps_what_it_was_told(photos: Path, encoder: FakeEncod
     assert PhotoLibrary.open(photos).kept_options == {}
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_rebuilding_here_is_of_the_index_that_is_elsewhere(
+    photos: Path, encoder: FakeEncoder, is_damaged: bool
+) -> None:
+    assert main(["index", "my photos"]) == 0
+    before = PhotoLibrary.open(photos).location
+    if is_damaged:
+        (before / "catalog.sqlite").write_bytes(b"no database" * 500)
+    encoder.encoded_images.clear()
+    assert main(["index", "my photos", "--rebuild", "--here"]) == 0
+    assert sorted(encoder.encoded_images) == ["blue.png", "red.png"]
+    assert PhotoLibrary.open(photos).location == photos / ".clipkit"
+    assert not before.exists()
+
+
+def test_a_rebuilding_where_nothing_can_be_written_deletes_nothing(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", "my photos"]) == 0
+    (photos / ".clipkit").write_text("a file where the directory would be")
+    assert main(["index", "my photos", "--rebuild", "--here"]) == 2
+    assert f"cannot be written at {photos / '.clipkit'} (File exists)" in capsys.readouterr().err
+    assert len(PhotoLibrary.open(photos)) == 2
+
+
 @pytest.mark.parametrize(
     ("is_same_space", "told", "words"),
     [
