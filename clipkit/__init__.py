@@ -54,6 +54,7 @@ _PUBLIC = {
         "CheckpointError",
         "ClipkitError",
         "ClipkitWarning",
+        "DamagedLibraryError",
         "ImageReadError",
         "InputError",
         "LibraryBusyError",

@@ -55,6 +55,7 @@ from clipkit.encoder.text_embedding import UnknownTextWarning as UnknownTextWarn
 from clipkit.errors import CheckpointError as CheckpointError
 from clipkit.errors import ClipkitError as ClipkitError
 from clipkit.errors import ClipkitWarning as ClipkitWarning
+from clipkit.errors import DamagedLibraryError as DamagedLibraryError
 from clipkit.errors import ImageReadError as ImageReadError
 from clipkit.errors import InputError as InputError
 from clipkit.errors import LibraryBusyError as LibraryBusyError

@@ -9,6 +9,7 @@
       LibraryError                     an image library that is damaged or newer
         NotIndexedError                a folder that has not been indexed yet
         LibraryBusyError               another process is writing to it
+        DamagedLibraryError            its index cannot be trusted any more
       SpaceMismatchError               embeddings of two spaces were about to be compared
       TrainingError                    a training run that cannot start or resume
         LostProcessError               another process of the run has ended, this one with it
@@ -82,6 +83,10 @@ class NotIndexedError(LibraryError):
 
 class LibraryBusyError(LibraryError):
     """Another process is writing to an image library."""
+
+
+class DamagedLibraryError(LibraryError):
+    """The index of an image library, or a part of it, has to be made again."""
 
 
 class SpaceMismatchError(ClipkitError):

@@ -67,6 +67,7 @@ TESTED_IN = {
     "cli/model_options": "cli/test_main",
     "cli/pair_options": "cli/test_pair_layouts",
     "cli/parser": "cli/test_main",
+    "cli/index_options": "cli/test_index",
     "cli/report_lines": "cli/test_index",
     "cli/search_options": "cli/test_search",
     "cli/search_query": "cli/test_search",

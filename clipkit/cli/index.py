@@ -7,13 +7,18 @@ from dataclasses import replace
 
 from clipkit.bulk_embedding.embedding_files import open_embedding_files
 from clipkit.cli import values
-from clipkit.cli.indexing import add_scan_options, note_other_models, sync_options, sync_with_bar
+from clipkit.cli.index_options import (
+    index_options,
+    model_words,
+    remove_index,
+    resuming_command,
+)
+from clipkit.cli.indexing import add_scan_options, note_other_models, sync_with_bar
 from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.report_lines import missing_line, skipped_lines
 from clipkit.cli.store_options import add_store_option
 from clipkit.cli.terminal import note, progress_bar, to_json, warn
-from clipkit.encoder.encoder import Encoder
-from clipkit.errors import InputError, LibraryError
+from clipkit.errors import InputError
 from clipkit.inputs.crop_boxes import CROPS
 from clipkit.plain_text import visible
 from clipkit.progress import Callbacks
@@ -144,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.precision = "fastest"  # half a minute of measuring pays off over many images
     encoder = load_encoder(arguments)
     if arguments.rebuild:
-        _remove_index(arguments, encoder)
+        remove_index(arguments, encoder)
     if arguments.store is not None:  # before hours of indexing
         remote = PhotoLibrary.open(arguments.folder, encoder, store=arguments.store)
         remote.check_store(crops=arguments.crops)
@@ -157,14 +162,14 @@ def run(arguments: argparse.Namespace) -> int:
             report = _send(library, report, arguments)
         _print_report(library, report, as_json=arguments.json)
     except KeyboardInterrupt:
-        folder = shlex.quote(arguments.folder)
+        where = shlex.join([arguments.folder, *model_words(arguments)])
         note(
             f"interrupted: what is indexed so far is kept (images: {len(library)}) and can be "
-            f"searched with  clipkit search QUERY {folder} --no-indexing ; to resume, run  "
-            f"clipkit index {folder}"
+            f"searched with  clipkit search QUERY {where} --no-indexing ; to resume, run  "
+            f"{resuming_command(arguments)}"
             if arguments.store is None
             else "interrupted: what is indexed and what was sent so far is kept; to resume, run  "
-            f"clipkit index {folder} --store {arguments.store}"
+            f"{resuming_command(arguments)}"
         )
         return 130
     if arguments.watch:
@@ -177,7 +182,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise InputError("--store-index is about a store: name it with --store")
     if arguments.store is not None and arguments.status:
         raise InputError("--status is of the folder's own index: leave out --store")
-    if arguments.crops is not None and (arguments.folder is None or arguments.status):
+    if arguments.crops is not None and (
+        arguments.folder is None or arguments.status or arguments.forget
+    ):
         raise InputError("--crops is about indexing a folder: leave it out, or name the folder")
     if arguments.embeddings is None:
         return
@@ -220,40 +227,13 @@ def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
-    from_files = arguments.embeddings
-    return sync_with_bar(
-        library,
-        **sync_options(
-            arguments,
-            prune=arguments.prune,
-            order="newest" if arguments.watch else "spread",
-            embeddings=None if from_files is None else open_embedding_files(from_files),
-            crops=arguments.crops,
-        ),
-    )
+    return sync_with_bar(library, **index_options(arguments))
 
 
 def _send(library: PhotoLibrary, report: SyncReport, arguments: argparse.Namespace) -> SyncReport:
     """Bring the store in step with the index, and report both."""
     callbacks = Callbacks(say=note, warn=warn, progress_for=progress_bar)
     return replace(report, stored=library.send(index=arguments.store_index, callbacks=callbacks))
-
-
-def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
-    """Delete the index of a model; the model of a damaged index is unknown.
-
-    With --store only what is there is deleted: the folder's own index is what it is made of.
-    """
-    if arguments.store is not None:
-        PhotoLibrary.open(arguments.folder, store=arguments.store).remove_from_store()
-        return
-    try:
-        library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
-        if arguments.crops is None:
-            arguments.crops = library.crops
-    except LibraryError:
-        library = PhotoLibrary.open(arguments.folder, keep_here=arguments.here)
-    library.remove()
 
 
 def _forget(arguments: argparse.Namespace) -> int:

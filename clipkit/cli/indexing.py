@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from clipkit.cli.quoting import quoted
 from clipkit.cli.terminal import note, progress_bar
-from clipkit.errors import LibraryBusyError, LibraryError
+from clipkit.errors import DamagedLibraryError, LibraryBusyError, LibraryError
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.sync_options import SyncOptions
 
@@ -85,11 +85,13 @@ def sync_if_possible(
         What was done; None if nothing could be.
 
     Raises:
-        LibraryError: If nothing is indexed yet.
+        LibraryError: If nothing is indexed yet, or the index is damaged.
     """
     note_other_models(library)
     try:
         return sync_with_bar(library, on_commit, **options)
+    except DamagedLibraryError:
+        raise  # there is nothing to use
     except LibraryError as error:
         if not library.is_indexed:
             raise

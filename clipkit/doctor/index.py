@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.doctor.health import Diagnosis, HealthCheck, Verdict, has_problem
-from clipkit.embeddings import normalize_rows
+from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import (
     CheckpointError,
@@ -26,7 +27,7 @@ from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.crop_file import used_names
 from clipkit.search.store.local.schema import SCHEMA_VERSION, rebuild_command
 from clipkit.search.store.local.store import CATALOG_NAME, LocalSnapshot
-from clipkit.search.store.local.vectors import vectors_files
+from clipkit.search.store.local.vectors import crops_name, vectors_files
 from clipkit.search.store.records import CatalogMeta, IndexedFile
 
 _SAMPLE = 16  # images that are embedded again
@@ -167,13 +168,18 @@ def _content_checks(
 def _check_vectors(
     place: LibraryPlace, snapshot: LocalSnapshot, progress: Progress | None
 ) -> HealthCheck:
-    """Return whether the vectors of all images are numbers and of norm 1."""
-    path = place.location / snapshot.meta.vectors_file
+    """Return whether the vectors of all images, and of their crops, are numbers and of norm 1."""
+    meta = snapshot.meta
+    path = place.location / meta.vectors_file
     rows = snapshot.catalog.rows()
-    num_broken, num_other, largest = 0, 0, 0.0
+    num_rows, num_broken, num_other, largest = 0, 0, 0, 0.0
+    are_wholes_broken = False
     for start in range(0, len(rows), _BLOCK):
-        views = snapshot.with_crops(rows[start : start + _BLOCK])
-        norms = np.linalg.norm(views, axis=2).ravel()
+        views = _stored_rows(snapshot, rows[start : start + _BLOCK])
+        with np.errstate(all="ignore"):  # of what is no number
+            norms = np.linalg.norm(views, axis=2)
+            are_wholes_broken |= not (np.abs(norms[:, 0] - 1) <= _NORM_ERROR).all()
+        num_rows += norms.size
         is_number = np.isfinite(norms)
         errors = np.abs(norms[is_number] - 1)
         num_broken += int(np.count_nonzero(~is_number))
@@ -182,14 +188,27 @@ def _check_vectors(
         if progress:
             progress(min(start + _BLOCK, len(rows)), len(rows))
     figure = (
-        f"{len(rows):,} rows of {snapshot.embed_dim} dimensions, norms within {largest:.2g} of 1"
+        f"{num_rows:,} rows of {snapshot.embed_dim} dimensions, norms within {largest:.2g} of 1"
     )
-    if snapshot.meta.crops > 1:
-        figure += f", {snapshot.meta.crops} rows an image"
-    if num_broken or num_other:
-        figure = f"of {len(rows):,} rows {num_broken} hold NaN, {num_other} are not of norm 1"
-        return HealthCheck("vectors", str(path), figure, "problem", _again(place, snapshot.meta))
-    return HealthCheck("vectors", str(path), figure)
+    if meta.crops > 1:
+        figure += f", {meta.crops} rows an image"
+    if not (num_broken or num_other):
+        return HealthCheck("vectors", str(path), figure)
+    figure = f"of {num_rows:,} rows {num_broken} hold NaN, {num_other} are not of norm 1"
+    remedy = _again(place, meta)
+    if not are_wholes_broken:
+        path = path.with_name(crops_name(meta.vectors_file))
+        command = f"clipkit index {_named(place, meta)} --crops"
+        remedy = f"run  {command} 1  and then  {command} {meta.crops}"
+    return HealthCheck("vectors", str(path), figure, "problem", remedy)
+
+
+def _stored_rows(snapshot: LocalSnapshot, rows: NDArray[np.int64]) -> Embeddings:
+    """Return images and their crops as they are on the disk, whatever that is: (K, R, D)."""
+    wholes = snapshot.vector_file.take(rows)
+    if snapshot.crop_file is None:
+        return wholes[:, None]
+    return snapshot.crop_file.take(wholes, rows)
 
 
 def _check_leftovers(place: LibraryPlace, meta: CatalogMeta) -> HealthCheck:

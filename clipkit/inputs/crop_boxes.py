@@ -7,6 +7,7 @@ index, the whole, or 5: the whole and four overlapping corners.
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 from clipkit.arguments import check_whole
 from clipkit.errors import InputError
@@ -28,13 +29,13 @@ _SHARE = 0.65
 
 def check_crops(crops: object) -> int:
     """Return how many rows an image is to have; raise InputError if it is no such number."""
-    number = check_whole(crops, "crops")
-    if number not in CROPS:
-        raise InputError(
-            f"crops must be {' or '.join(map(str, CROPS))}, rows an image: 1 is the whole, 5 the "
-            f"whole and its four corners; got {number}"
-        )
-    return number
+    with suppress(InputError):
+        if (number := check_whole(crops, "crops")) in CROPS:
+            return number
+    raise InputError(
+        f"crops must be {' or '.join(map(str, CROPS))}, rows an image: 1 is the whole, 5 the "
+        f"whole and its four corners; got {crops!r}"
+    )
 
 
 def crop_boxes(crops: int) -> tuple[CropBox, ...]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clipkit.search.remote_place import RemotePlace
     from clipkit.search.status import LibraryStatus
     from clipkit.search.stored_embeddings import LibraryEmbeddings
+    from clipkit.search.sync_options import SyncOptions
     from clipkit.search.thumbnails import ThumbnailCache
 
 
@@ -89,6 +90,23 @@ class FolderIndex:
         """How many rows an image has in the index: 1, the whole, or also those of its crops."""
         meta = self._searched.store.meta()
         return 1 if meta is None else meta.crops
+
+    @property
+    def kept_options(self) -> "SyncOptions":
+        """What a new index would have to be told to be kept as this one is, for `sync`.
+
+        Of exclude, include_hidden and crops those that are not as they are at first.
+        """
+        options: SyncOptions = {}
+        if (meta := self._place.store.meta()) is None:
+            return options
+        if meta.exclude:
+            options["exclude"] = meta.exclude
+        if meta.include_hidden:
+            options["include_hidden"] = True
+        if meta.crops > 1:
+            options["crops"] = meta.crops
+        return options
 
     @property
     def num_missing(self) -> int:

@@ -63,6 +63,7 @@ class IndexedFiles:
             }
             self._space_id = snapshot.space_id
             self._stored = snapshot.vector_file.stored(np.array([*rows.values()], dtype=np.int64))
+            snapshot.vector_file.check(self._stored)
         self._known = np.array([*rows], dtype=np.intp)  # positions, ascending
 
     @property

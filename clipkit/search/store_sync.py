@@ -191,7 +191,7 @@ def check_one_row(crops: int) -> None:
     if crops > 1:
         raise InputError(
             f"a store has one embedding an image, and the index {crops}: search the folder's own "
-            "index (leave out --store), or index without crops (--crops 1)"
+            "index (leave out --store), or drop the crops (--crops 1)"
         )
 
 

@@ -21,15 +21,13 @@ from clipkit.search.location import LibraryPlace, SearchedPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.crop_file import open_crops
-from clipkit.search.store.local.schema import damaged_library
-from clipkit.search.store.local.vectors import VectorReader, vectors_name
+from clipkit.search.store.local.vectors import VectorReader, damaged_vectors, vectors_name
 from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
 from clipkit.search.store.records import CatalogMeta
 from clipkit.search.sync_options import SyncRules
 from clipkit.search.sync_progress import SyncCallbacks
 
 if TYPE_CHECKING:
-    from clipkit.bulk_embedding.embedding_files import EmbeddingFiles
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.store_sync import StoreReport
 
@@ -120,15 +118,15 @@ def sync_library(
             "out, and how many crops there are, is said for the whole of it"
         )
     existing_folder(place.folder)
-    _check_ready(rules.embeddings, encoder)
+    check_ready(rules, encoder, place.indexed_folder)
     place.make_location()
     with writer_lock(place.lock_path, place.folder), _create_catalog(place) as catalog:
         stored = catalog.meta()
         check_space(stored, encoder, place)
-        if stored is not None:
-            _check_vectors(stored, place)
         asked = _requested_meta(stored or _new_meta(encoder), rules)
-        _check_crops(asked, rules, place)
+        if stored is not None:
+            _check_vectors(asked, place)
+        check_ready(rules, encoder, place.indexed_folder, asked.crops)
         state = read_folder_state(place, asked, catalog)
         if stored_background(catalog.background()) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
@@ -223,23 +221,32 @@ def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: SearchedPla
     )
 
 
-def _check_crops(asked: CatalogMeta, rules: SyncRules, place: LibraryPlace) -> None:
-    """Refuse ready embeddings, of which there is one an image, for an index with crops."""
-    if asked.crops > 1 and rules.embeddings is not None:
-        raise InputError(
-            f"the index of {place.indexed_folder} has {asked.crops} rows an image, and "
-            f"{rules.embeddings.location} holds one: index without it (--from), or without crops "
-            "(--crops 1)"
-        )
+def check_ready(rules: SyncRules, encoder: "Encoder", folder: Path, crops: int = 1) -> None:
+    """Raise unless the ready embeddings that a sync is given, if any, can be taken.
 
+    Args:
+        rules: What the sync is told.
+        encoder: Makes the other embeddings.
+        folder: The indexed folder, for messages.
+        crops: How many rows an image has in the index; of ready ones there is one.
 
-def _check_ready(ready: "EmbeddingFiles | None", encoder: "Encoder") -> None:
-    """Raise SpaceMismatchError if ready embeddings are of another space than an encoder's."""
-    if ready is not None and ready.space_id != encoder.space_id:
+    Raises:
+        SpaceMismatchError: If they are of another space than the encoder's.
+        InputError: If the index has crops.
+    """
+    ready = rules.embeddings
+    if ready is None:
+        return
+    if ready.space_id != encoder.space_id:
         raise SpaceMismatchError(
             f"{ready.location} holds embeddings of {ready.model} (space {ready.space_id}), and the "
             f"index is made with {encoder.name} (space {encoder.space_id}): index with the model "
             f"that is there, --model {ready.model}, or embed with the other one"
+        )
+    if crops > 1:
+        raise InputError(
+            f"the index of {folder} has {crops} rows an image, and {ready.location} holds one: "
+            "index without it (--from), or drop the crops (--crops 1)"
         )
 
 
@@ -317,13 +324,17 @@ def _joined(names: str, name: str) -> str:
 
 
 def _check_vectors(meta: CatalogMeta, place: LibraryPlace) -> None:
-    """Refuse to append to a vectors file that has lost rows: the loss would go unnoticed."""
+    """Refuse to append to files of vectors that have lost rows: the loss would go unnoticed.
+
+    Crops that are dropped, or made anew, may be damaged.
+    """
     path = place.location / meta.vectors_file
     try:
         VectorReader(path, meta.embed_dim, meta.num_rows, place.indexed_folder)
         open_crops(place.location, meta, place.indexed_folder)
     except FileNotFoundError as error:
-        raise damaged_library(place.indexed_folder, f"{error.filename} is missing") from error
+        missing = Path(error.filename)
+        raise damaged_vectors(place.indexed_folder, missing, "is missing") from error
 
 
 def _report(

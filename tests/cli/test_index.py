@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import clipkit
+from clipkit.bulk_embedding.embed import embed_source
 from clipkit.cli import index, values
 from clipkit.cli.main import main
 from clipkit.search import watch as watching
@@ -430,13 +432,102 @@ def test_crops_are_kept_for_next_time_and_leave_out_nothing_else(
     assert PhotoLibrary.open(photos).crops == 1
 
 
+def test_a_rebuilt_index_keeps_what_it_was_told(photos: Path, encoder: FakeEncoder) -> None:
+    save_image(photos / ".hidden.png", (9, 9, 9))
+    told = ["--exclude", "raw", "--include-hidden", "--crops", "5"]
+    assert main(["index", "my photos", *told]) == 0
+    (crops,) = PhotoLibrary.open(photos).location.glob("crops-*")
+    crops.unlink()  # what is damaged tells it all the same
+    for words, found in [([], {".hidden.png", "red.png"}), (["--exclude", "red*"], None)]:
+        assert main(["index", "my photos", "--rebuild", *words]) == 0
+        library = PhotoLibrary.open(photos)
+        exclude = tuple(words[1:]) or ("raw",)
+        kept = {"exclude": exclude, "include_hidden": True, "crops": 5}
+        assert library.kept_options == kept
+        assert found in (None, {image.path.name for image in library.images()})
+    told = ["--exclude", "", "--no-include-hidden", "--crops", "1"]
+    assert main(["index", "my photos", "--rebuild", *told]) == 0
+    assert PhotoLibrary.open(photos).kept_options == {}
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_rebuilding_here_is_of_the_index_that_is_elsewhere(
+    photos: Path, encoder: FakeEncoder, is_damaged: bool
+) -> None:
+    assert main(["index", "my photos"]) == 0
+    before = PhotoLibrary.open(photos).location
+    if is_damaged:
+        (before / "catalog.sqlite").write_bytes(b"no database" * 500)
+    encoder.encoded_images.clear()
+    assert main(["index", "my photos", "--rebuild", "--here"]) == 0
+    assert sorted(encoder.encoded_images) == ["blue.png", "red.png"]
+    assert PhotoLibrary.open(photos).location == photos / ".clipkit"
+    assert not before.exists()
+
+
+def test_a_rebuilding_where_nothing_can_be_written_deletes_nothing(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", "my photos"]) == 0
+    (photos / ".clipkit").write_text("a file where the directory would be")
+    assert main(["index", "my photos", "--rebuild", "--here"]) == 2
+    assert f"cannot be written at {photos / '.clipkit'} (File exists)" in capsys.readouterr().err
+    assert len(PhotoLibrary.open(photos)) == 2
+
+
+@pytest.mark.parametrize(
+    ("is_same_space", "told", "words"),
+    [
+        (True, ["--crops", "5"], "drop the crops (--crops 1)"),
+        (False, [], "holds embeddings of starter"),
+    ],
+)
+def test_a_rebuilding_that_is_refused_deletes_nothing(
+    photos: Path,
+    encoder: FakeEncoder,
+    starter: clipkit.Encoder,
+    capsys: pytest.CaptureFixture[str],
+    is_same_space: bool,
+    told: list[str],
+    words: str,
+) -> None:
+    embed_source(photos, photos.parent / "out", starter)
+    if is_same_space:
+        encoder.space_id = starter.space_id
+    assert main(["index", "my photos", *told]) == 0
+    encoder.encoded_images.clear()
+    assert main(["index", "my photos", "--rebuild", "--from", "out"]) == 2
+    assert words in capsys.readouterr().err
+    assert main(["index", "my photos"]) == 0
+    assert "2 unchanged" in capsys.readouterr().out
+    assert encoder.encoded_images == []
+
+
+def test_ctrl_c_before_anything_is_kept_names_all_that_was_asked_for(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder.before_image = _interrupt_at(0)
+    told = ["--exclude", "a b", "--no-include-hidden", "--here", "--crops", "5"]
+    assert main(["index", "my photos", "--rebuild", *told, "--model", "ViT-B-32/openai"]) == 130
+    assert capsys.readouterr().err == (
+        "interrupted: what is indexed so far is kept (images: 0) and can be searched with"
+        "  clipkit search QUERY 'my photos' --model ViT-B-32/openai --no-indexing ; to resume, run"
+        "  clipkit index 'my photos' --model ViT-B-32/openai --exclude 'a b' --no-include-hidden"
+        " --here --crops 5\n"
+    )
+
+
 def test_crops_go_with_a_folder_of_ones_own_index(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         main(["index", "my photos", "--crops", "4"])
     assert "invalid choice: 4 (choose from 1, 5)" in capsys.readouterr().err
-    for words in (["--status", "--crops", "5"], ["my photos", "--status", "--crops", "1"]):
+    for words in (
+        ["--status", "--crops", "5"],
+        ["my photos", "--status", "--crops", "1"],
+        ["my photos", "--forget", "--crops", "1"],
+    ):
         assert main(["index", *words]) == 2
         assert "--crops is about indexing a folder" in capsys.readouterr().err
 

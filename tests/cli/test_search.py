@@ -655,6 +655,21 @@ def test_an_index_that_cannot_be_written_is_searched(
     assert captured.err.endswith("using what is indexed so far\n")
 
 
+@pytest.mark.parametrize("name", ["vectors-1.f16", "crops-1.f16", "catalog.sqlite"])
+def test_a_damaged_index_is_told_once_and_not_used(
+    capsys: Captured, photos: Path, encoder: FakeEncoder, name: str
+) -> None:
+    library = PhotoLibrary.open(photos, encoder)
+    library.sync(crops=5)
+    (library.location / name).write_bytes(b"no database")
+    assert main(["search", "red", "photos"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("clipkit: the ")
+    assert "damaged" in line
+
+
 def test_negated_filters_and_the_order_of_dates(capsys: Captured, photos: Path) -> None:
     for year, name in ((2021, "orange.png"), (2023, "red.png"), (2022, "trip/blue.png")):
         moment = datetime.datetime(year, 7, 1).timestamp()

@@ -156,3 +156,15 @@ def test_embeddings_in_files_are_sent_without_a_folder(
     assert _run("index", "--from", "out", "--store", url, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["sent"], report["unchanged"]) == (0, 2)
+
+
+def test_a_rebuilding_that_is_refused_leaves_the_collection(
+    photos: Path, url: str, capsys: Captured
+) -> None:
+    assert _run("index", "photos", "--store", url) == 0
+    assert _run("index", "photos", "--rebuild", "--crops", "5", "--store", url) == 2
+    assert _run("index", "photos", "--crops", "5") == 0
+    assert _run("index", "photos", "--rebuild", "--store", url) == 2
+    assert "or drop the crops (--crops 1)" in capsys.readouterr().err
+    assert _run("search", "red", "--store", url, "--min-relevance", "0", "-f") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2

@@ -61,7 +61,9 @@ def test_an_index_with_crops_is_healthy_unless_a_crop_is_broken(photos: Path) ->
     numbers = np.fromfile(crops, "<f2")
     numbers[-1] = np.nan
     numbers.tofile(crops)
-    assert verdicts(diagnosed(photos))["vectors"] == "problem"
+    (problem,) = diagnosed(photos).problems
+    assert "of 30 rows 1 hold NaN" in problem
+    assert f"{photos} --model fake --crops 1  and then  clipkit index" in problem
 
 
 def test_a_folder_without_an_index_has_none(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Crops of images in an index: found by their best row, whatever has happened to the folder."""
 
+import errno
 import os
+import re
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.crop_boxes import WHOLE, crop_boxes, pixel_box
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.relevance import SIZE_WEIGHT, SLOPE, RelevanceScale
-from clipkit.search.store.local.vectors import crops_name
+from clipkit.search.store.local.vectors import copy_rows, crops_name
 from tests.fakes import MEMORY, FakeEncoder, age_files, change_time, save_image
 from tests.search.cropped_images import BLUE, parts_by_hand, rows_of, save_corner
 
@@ -292,14 +295,86 @@ def test_a_lost_file_of_crops_is_damage(corners: Path) -> None:
     crops.unlink()
     with pytest.raises(LibraryError, match=r"crops-1\.f16 is missing"):
         library.search("red")
-    with pytest.raises(LibraryError, match=r"crops-1\.f16 is missing"):
-        library.sync()
+    for crops_asked in (None, 5):
+        with pytest.raises(LibraryError, match=r"crops-1\.f16 is missing\): run .* --crops 1 ,"):
+            library.sync(crops=crops_asked)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"cut", b"\0", b"\xff"])
+def test_damaged_crops_are_dropped_and_made_again_without_the_wholes(
+    corners: Path, content: bytes | None
+) -> None:
+    """Gone, empty, cut short, zeros, and numbers that are none (0xffff in half precision)."""
+    encoder = FakeEncoder()
+    library = PhotoLibrary.open(corners, encoder)
+    library.sync(crops=5)
+    (crops,) = library.location.glob("crops-*")
+    size = crops.stat().st_size
+    crops.unlink()
+    if content is not None:
+        crops.write_bytes(content * size if len(content) == 1 else content)
+    with pytest.raises(LibraryError, match=r"crops in the index of .* are damaged \(.*crops-1"):
+        library.search("red")
+    encoder.encoded_parts.clear()
+    library.sync(crops=1)
+    assert encoder.encoded_parts == []
+    assert library.sync(crops=5).cropped == 7
+    assert {count for _, count in encoder.encoded_parts} == {4}
+    equals_a_new_index(library, 5)
+
+
+@pytest.mark.parametrize("content", [b"\0", b"\xff", b"\x3c"])
+def test_wholes_that_are_no_embeddings_are_damage_and_no_empty_answer(
+    corners: Path, content: bytes
+) -> None:
+    """Zeros, numbers that are none, and 0x3c3c, which is 1.06 in half precision."""
+    library = PhotoLibrary.open(corners, FakeEncoder())
+    library.sync()
+    (vectors,) = library.location.glob("vectors-*")
+    vectors.write_bytes(content * vectors.stat().st_size)
+    for read in (
+        lambda: library.search("red"),
+        lambda: library.search(corners / "0.png"),
+        library.embeddings,
+        library.sample_embeddings,
+        library.duplicates,
+    ):
+        with pytest.raises(LibraryError, match=r"vectors-1\.f16 has rows that are no embeddings"):
+            read()
+
+
+def test_a_copy_that_does_not_fit_on_the_disk_leaves_nothing_of_it(
+    corners: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = PhotoLibrary.open(corners, FakeEncoder())
+    library.sync()
+
+    def copy_some(*arguments: Any) -> None:
+        copy_rows(*arguments)
+        if arguments[2].name.startswith("crops"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clipkit.search.store.local.writer.copy_rows", copy_some)
+        with pytest.raises(LibraryError, match="No space left"):
+            library.sync(crops=5)  # half of the rows of the wholes are dead now
+    files = {path.name for path in library.location.glob("*.f16")}
+    assert files == {"vectors-1.f16", "crops-1.f16"}
+    assert library.sync().cropped == 0
+    equals_a_new_index(library, 5)
+    assert {path.name for path in library.location.glob("*.f16")} == {
+        "vectors-2.f16",
+        "crops-2.f16",
+    }
 
 
 def test_what_does_not_go_with_crops_says_so(corners: Path) -> None:
     library = PhotoLibrary.open(corners, FakeEncoder())
-    with pytest.raises(InputError, match="crops must be 1 or 5"):
-        library.sync(crops=3)
+    for crops in (3, 0, 5.0, "5", True, np.float32(5)):
+        with pytest.raises(
+            InputError, match=f"crops must be 1 or 5, .* got {re.escape(repr(crops))}"
+        ):
+            library.sync(crops=crops)  # type: ignore[arg-type]
     save_image(corners / "in" / "a.png", RED)
     library.sync(crops=5)
     part = PhotoLibrary.open_nearest(corners / "in", FakeEncoder())

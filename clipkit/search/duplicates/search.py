@@ -70,6 +70,7 @@ def find_duplicates(
         distinct = one_of_each(files)
         rows = [images[positions[number]].row for number in distinct]
         embeddings = snapshot.vector_file.stored(np.array(rows, dtype=np.int64))
+        snapshot.vector_file.check(embeddings)
     groups = exact_groups(files)
     calibration = None
     if encoder is not None and len(distinct) > 1:

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from clipkit.errors import LibraryBusyError, LibraryError
+from clipkit.errors import DamagedLibraryError, LibraryBusyError, LibraryError
 
 NUM_IMAGES = "num_images"  # key in meta: how many rows the table images has
 APPLICATION_ID = 0x636C6970  # "clip" in ASCII: how `file` and we tell our catalogs from others
@@ -109,9 +109,9 @@ def rebuild_command(folder: Path) -> str:
     return f"clipkit index --rebuild {shlex.quote(str(folder))}"
 
 
-def damaged_library(folder: Path, reason: str) -> LibraryError:
+def damaged_library(folder: Path, reason: str) -> DamagedLibraryError:
     """Return the error for an index that cannot be trusted any more."""
-    return LibraryError(
+    return DamagedLibraryError(
         f"the index of {folder} is damaged ({reason}): run  {rebuild_command(folder)}  (with the "
         "--model that made it, if it was not the starter)"
     )

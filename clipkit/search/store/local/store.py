@@ -20,8 +20,7 @@ from clipkit.search.store.base import ALL, Candidates, Ids, Score
 from clipkit.search.store.local.best_rows import BestRows
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.crop_file import CropReader, open_crops
-from clipkit.search.store.local.schema import damaged_library
-from clipkit.search.store.local.vectors import SCAN_ERROR, VectorReader
+from clipkit.search.store.local.vectors import SCAN_ERROR, VectorReader, damaged_vectors
 from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
 from clipkit.search.store.records import CatalogMeta, ImageRow
 
@@ -93,14 +92,18 @@ class LocalSnapshot:
         different = set(rows.tolist())  # np.unique imports the masked arrays: 7 ms
         if self.catalog.count_rows(different) < len(different):
             self.records(rows)  # says which is unknown
-        return self.vector_file.take(rows)
+        found = self.vector_file.take(rows)
+        self.vector_file.check(found)
+        return found
 
     def with_crops(self, ids: Ids) -> Embeddings:
         """Return the vectors of images and of their crops, shape (K, R, D), the whole first."""
         wholes = self.vectors(ids)
         if self.crop_file is None:
             return wholes[:, None]
-        return self.crop_file.take(wholes, np.asarray(ids, dtype=np.int64))
+        found = self.crop_file.take(wholes, np.asarray(ids, dtype=np.int64))
+        self.crop_file.file.check(found)
+        return found
 
     def records(self, ids: Ids) -> list[ImageRow]:
         """Return the records of images, in the order of the ids."""
@@ -120,7 +123,9 @@ class LocalSnapshot:
 
     def sample(self, size: int) -> Embeddings:
         """Return the vectors of the images with the smallest digests, each content once."""
-        return self.vector_file.take(self.catalog.sample(size))
+        found = self.vector_file.take(self.catalog.sample(size))
+        self.vector_file.check(found)
+        return found
 
     def count(self, where: Selection = ALL) -> int:
         """Return how many images there are."""
@@ -182,11 +187,11 @@ class LocalStore:
                     vectors = VectorReader(path, meta.embed_dim, meta.num_rows, self._folder)
                     crops = open_crops(self._location, meta, self._folder)
                 except FileNotFoundError as error:
-                    missing = error.filename
+                    missing = Path(error.filename)
                     continue  # a writer has replaced it since: read again
                 yield LocalSnapshot(catalog, meta, vectors, crops)
                 return
-        raise damaged_library(self._folder, f"{missing} is missing")
+        raise damaged_vectors(self._folder, missing, "is missing")
 
     def meta(self) -> CatalogMeta | None:
         """Return the metadata of the index, None if the folder has not been indexed."""

@@ -12,6 +12,7 @@ Shapes: N rows, K of them, D dimensions.
 import itertools
 import mmap
 import os
+import shlex
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
+from clipkit.errors import DamagedLibraryError
 from clipkit.files import sync_directory
 from clipkit.search.store.local.schema import damaged_library
 
@@ -35,6 +37,7 @@ _ROW_TYPES: dict[str, np.dtype[Any]] = {
 }
 _BLOCK_BYTES = 32 << 20  # read at a time: large enough for full speed, small enough for any machine
 _HALF_EPSILON = 2.0**-11  # relative rounding of a number of half precision
+_NORM_ERROR = 0.01  # half precision moves a norm by less than 0.001
 
 SCAN_ERROR = 2.25 * _HALF_EPSILON
 """More than `VectorReader.similarities` can be off, which is what rounding the query does."""
@@ -67,6 +70,21 @@ def vectors_files(location: Path) -> Iterator[Path]:
             # Other files in the directory of an index are the user's, and are kept.
             if path.suffix in _ROW_TYPES and path.stem.removeprefix(f"{kind}-").isdecimal():
                 yield path
+
+
+def damaged_vectors(folder: Path, path: Path, reason: str) -> DamagedLibraryError:
+    """Return the error for a file of vectors that cannot be trusted any more.
+
+    Where it is that of the crops, only they have to be embedded again.
+    """
+    if not path.name.startswith(_CROPS):
+        return damaged_library(folder, f"{path} {reason}")
+    command = f"clipkit index {shlex.quote(str(folder))}"
+    return DamagedLibraryError(
+        f"the crops in the index of {folder} are damaged ({path} {reason}): run  {command} "
+        f"--crops 1 , which drops them and keeps the whole images, and then  {command} --crops 5  "
+        "(with the --model that made the index, if it was not the starter)"
+    )
 
 
 class VectorWriter(AbstractContextManager["VectorWriter"]):
@@ -148,7 +166,7 @@ class VectorReader:
 
     def __init__(self, path: Path, embed_dim: int, num_rows: int, folder: Path) -> None:
         self.num_rows = num_rows
-        self._folder = folder
+        self._folder, self._path = folder, path
         row_type = _ROW_TYPES[path.suffix]
         self._map: mmap.mmap | None = None
         self._file: BufferedReader | None = None
@@ -158,7 +176,7 @@ class VectorReader:
         expected = num_rows * embed_dim * row_type.itemsize
         found = path.stat().st_size
         if found < expected:
-            raise damaged_library(folder, f"{path} has {found} bytes instead of {expected}")
+            raise damaged_vectors(folder, path, f"has {found} bytes instead of {expected}")
         self._file = path.open("rb")
         weakref.finalize(self, self._file.close)
         self._map = mmap.mmap(self._file.fileno(), expected, access=mmap.ACCESS_READ)
@@ -200,12 +218,17 @@ class VectorReader:
 
         Returns:
             float32, shape (M, K).
+
+        Raises:
+            LibraryError: If a row holds what is no number.
         """
         queries = np.ascontiguousarray(directions, dtype=self._rows.dtype)
         first, stop = int(rows[0]), int(rows[-1]) + 1
         block = self._rows[first:stop] if stop - first == len(rows) else self._rows[rows]
         found = _products(queries, block)
         self._release(first, stop - first)
+        if not np.isfinite(found).all():
+            raise self._no_embeddings()
         return found
 
     def similarities(self, directions: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -238,10 +261,25 @@ class VectorReader:
             assert self._file is not None
             self._file.seek(int(rows[start]) * found[0].nbytes)
             if self._file.readinto(found[start:end].data) < found[start:end].nbytes:
-                raise damaged_library(
-                    self._folder, f"{self._file.name} ends before row {rows[end - 1]}"
-                )
+                raise damaged_vectors(self._folder, self._path, f"ends before row {rows[end - 1]}")
         return found
+
+    def check(self, rows: NDArray[Any]) -> None:
+        """Raise LibraryError unless rows of the file, shape (..., D), are all of norm 1.
+
+        What a disk returns after a crash or with bad blocks has the right size and other bytes.
+        """
+        flat = rows.reshape(-1, rows.shape[-1])
+        block_rows = _block_rows(rows.shape[-1])
+        for start in range(0, len(flat), block_rows):
+            block = flat[start : start + block_rows].astype(np.float32)
+            with np.errstate(all="ignore"):  # of what is no number the comparison is false
+                is_one = np.abs((block * block).sum(axis=1) - 1) < 2 * _NORM_ERROR
+            if not is_one.all():
+                raise self._no_embeddings()
+
+    def _no_embeddings(self) -> DamagedLibraryError:
+        return damaged_vectors(self._folder, self._path, "has rows that are no embeddings")
 
     def _release(self, start: int, num_rows: int) -> None:
         """Give the memory of rows back: a scan of a million needs no more of it than a block.

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
 from clipkit.errors import LibraryBusyError, LibraryError
@@ -228,28 +229,41 @@ def compact(catalog: Catalog, location: Path, folder: Path) -> None:
         return
     catalog.forget_removed(max_seconds=_REMOVED_SECONDS, min_rows=_REMOVED_ROWS)
     absent = catalog.absent_rows()
-    num_used = catalog.count() + len(absent)
-    with _disk_errors(location):
-        num_dead = meta.num_rows - num_used
+    num_dead = meta.num_rows - catalog.count() - len(absent)
+    try:
         if num_dead > _MAX_DEAD_SHARE * meta.num_rows or is_of_old_precision(meta.vectors_file):
             rows = np.union1d(catalog.rows(), absent)
-            name = next_vectors_name(meta.vectors_file)
-            old = VectorReader(location / meta.vectors_file, meta.embed_dim, meta.num_rows, folder)
-            copy_rows(old, rows, location / name, meta.embed_dim)
-            first = 0
-            if (crops := open_crops(location, meta, folder)) is not None:
-                first = int(np.searchsorted(rows, meta.first_cropped))
-                places = rows[first:] - meta.first_cropped
-                numbers = crop_rows(places, crops.num_crops)
-                copy_rows(crops.file, numbers, location / crops_name(name), meta.embed_dim)
-            meta = dataclasses.replace(
-                meta, vectors_file=name, num_rows=len(rows), first_cropped=first
-            )
-            catalog.renumber(meta, rows)
-        for path in vectors_files(location):
-            if path.name not in used_names(meta):
-                with contextlib.suppress(PermissionError):  # still mapped by a reader on Windows
-                    path.unlink()
+            with _disk_errors(location):
+                copied = _copy_vectors(meta, rows, location, folder)
+            catalog.renumber(copied, rows)
+    finally:  # a copy that did not fit on the disk would keep it full
+        _delete_unused(catalog, location)
+
+
+def _copy_vectors(
+    meta: CatalogMeta, rows: NDArray[np.int64], location: Path, folder: Path
+) -> CatalogMeta:
+    """Copy some rows, and the crops that they have, to new files; return the metadata of those."""
+    name = next_vectors_name(meta.vectors_file)
+    old = VectorReader(location / meta.vectors_file, meta.embed_dim, meta.num_rows, folder)
+    copy_rows(old, rows, location / name, meta.embed_dim)
+    first = 0
+    if (crops := open_crops(location, meta, folder)) is not None:
+        first = int(np.searchsorted(rows, meta.first_cropped))
+        places = rows[first:] - meta.first_cropped
+        numbers = crop_rows(places, crops.num_crops)
+        copy_rows(crops.file, numbers, location / crops_name(name), meta.embed_dim)
+    return dataclasses.replace(meta, vectors_file=name, num_rows=len(rows), first_cropped=first)
+
+
+def _delete_unused(catalog: Catalog, location: Path) -> None:
+    """Delete the files of vectors that an index is not made of."""
+    if (meta := catalog.meta()) is None:
+        return
+    for path in vectors_files(location):
+        if path.name not in used_names(meta):
+            with contextlib.suppress(OSError):  # still mapped by a reader on Windows
+                path.unlink()
 
 
 @contextlib.contextmanager
