@@ -1,6 +1,10 @@
 """``clipkit index --store`` and ``clipkit search --store``, in a file of Milvus Lite."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import clipkit
 from clipkit.bulk_embedding.embed import embed_source
 from clipkit.cli import index, search
 from clipkit.cli.main import main
+from tests.conftest import SAMPLES
 from tests.fakes import FakeEncoder, age_files, save_image
 from tests.store_file import url as url
 
@@ -168,3 +173,24 @@ def test_a_rebuilding_that_is_refused_leaves_the_collection(
     assert "or drop the crops (--crops 1)" in capsys.readouterr().err
     assert _run("search", "red", "--store", url, "--min-relevance", "0", "-f") == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_another_process_finds_what_one_has_sent(tmp_path: Path) -> None:
+    """Milvus Lite forgets with the process which collections of a file are loaded."""
+    folder, url = tmp_path / "photos", f"milvus://{tmp_path}/photos.db"
+    folder.mkdir()
+    for name in ("cat.jpg", "castle.jpg"):
+        shutil.copy(SAMPLES / name, folder)
+
+    def run(*words: object) -> str:
+        command = [sys.executable, "-m", "clipkit", *map(str, words), "--store", url]
+        environment = os.environ | {"CLIPKIT_HOME": str(tmp_path / "home")}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=300
+        )
+        assert "trying again" not in done.stderr
+        return done.stdout
+
+    run("index", folder)
+    assert run("search", "a cat", "-f", "-t", 1).splitlines() == [str(folder / "cat.jpg")]
+    assert "2 unchanged" in run("index", folder).splitlines()[1]

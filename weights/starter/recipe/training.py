@@ -88,9 +88,7 @@ class TrainingRun(Generic[_Batch]):
 
         def save() -> None:
             partial = state_file.with_suffix(".partial")
-            torch.save(
-                capture_state(state, self.module, self.optimizer, random_states=[]), partial
-            )
+            torch.save(capture_state(state, self.module, self.optimizer, random_states=[]), partial)
             partial.rename(state_file)
 
         with closing(MetricsLog(folder, step=state.step)) as log:

@@ -216,9 +216,20 @@ def connect(address: MilvusAddress) -> Any:
     # It prints each error with its traceback; all of them are raised as well, and reported here.
     for name in ("pymilvus", "milvus_lite", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    return MilvusClient(
+    client = MilvusClient(
         uri=address.uri, db_name=address.database, timeout=_CONNECT_TIMEOUT, **address.secrets
     )
+    if address.is_file:
+        _load_collections(client, address.collection)
+    return client
+
+
+def _load_collections(client: Any, collection: str) -> None:
+    """Load a collection of a file, and that of its words: no process finds one loaded there."""
+    for name in client.list_collections():
+        # One without an index was interrupted while it was made, and cannot be loaded.
+        if name.startswith(collection) and client.list_indexes(name):
+            client.load_collection(name)
 
 
 def is_of_milvus(error: Exception) -> bool:
