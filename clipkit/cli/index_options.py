@@ -28,7 +28,7 @@ def index_options(arguments: argparse.Namespace) -> SyncOptions:
 
 
 def resuming_command(arguments: argparse.Namespace) -> str:
-    """Return the command that goes on with an interrupted one, which need not have begun."""
+    """Return the command that resumes an interrupted one, which need not have begun."""
     words = ["clipkit", "index", arguments.folder, *model_words(arguments)]
     for pattern in arguments.exclude or ():
         words += ["--exclude", pattern]

@@ -51,6 +51,7 @@ def settings() -> Settings:
     settings = read_settings()
     draws = replace(settings.draws, concepts_per_step=3, styled=6, coloured=4, pages=2, per_set=2)
     draws = replace(draws, styled_classes=0, turned=0, named=0)
+    draws = replace(draws, composites=0.3, scenes=0.1, photographs=0.15)
     return replace(settings, amount=Amount(batch_size=20, epochs=2), draws=draws)
 
 
