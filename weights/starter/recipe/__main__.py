@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--cache",
         type=Path,
         default=Path.home() / ".cache" / "clipkit-starter",
-        help="folder for packages and features, about 4 GB (default: %(default)s)",
+        help="folder for packages, maps and features, about 14 GB (default: %(default)s)",
     )
     parser.add_argument(
         "--folder",
