@@ -16,6 +16,7 @@ from recipe.losses import HeadLosses
 from recipe.settings import Settings
 from recipe.trunk import NUM_FEATURES
 from recipe.tuning import TrunkLosses, class_drift, tune_trunk
+from safetensors.torch import load_file
 from torch import nn
 
 from tests.recipe.conftest import MAP_SHAPE
@@ -33,7 +34,7 @@ def upper() -> nn.Sequential:
 @pytest.fixture
 def small(settings: Settings) -> Settings:
     """Four steps of tuning."""
-    return replace(settings, tuning=replace(settings.tuning, steps=4, batch_size=20))
+    return replace(settings, tuning=replace(settings.tuning, steps=4, batch_size=20, share=0.25))
 
 
 def tune(
@@ -60,6 +61,19 @@ def test_weights_move_and_the_statistics_of_norms_stay(
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved == {"0.weight", "0.bias", "2.weight", "2.bias"}
     assert not any(parameter.requires_grad for parameter in upper.parameters())
+
+
+def test_the_layers_are_a_mean_of_the_published_and_the_tuned(
+    upper: nn.Sequential, head: Head, data: TrainingData, small: Settings, tmp_path: Path
+) -> None:
+    published = {name: value.clone() for name, value in upper.state_dict().items()}
+    mean = tune(upper, head, data, small, tmp_path)
+    (file,) = tmp_path.glob("*/upper.safetensors")
+    tuned = load_file(file)
+    assert not torch.equal(tuned["2.weight"], published["2.weight"])
+    for name in ("0.weight", "0.bias", "2.weight", "2.bias"):
+        expected = published[name] + small.tuning.share * (tuned[name] - published[name])
+        torch.testing.assert_close(mean[name], expected)
 
 
 def test_what_was_tuned_is_read_the_next_time(

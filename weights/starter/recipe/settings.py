@@ -80,6 +80,7 @@ class Tuning:
     head_rate: float  # a multiple of the head's own rates
     class_drift: float  # weight of the KL to what the published trunk says of the same image
     logit_drift: float  # weight of the squared difference of the logits
+    share: float  # of the tuned layers in the mean with the published ones, 0 to 1
 
 
 @dataclass(frozen=True)

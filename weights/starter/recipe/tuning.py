@@ -14,6 +14,7 @@ from collections import abc
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
@@ -32,6 +33,9 @@ def tune_trunk(
 ) -> None:
     """Tune the trunk's last layers in place, once per folder.
 
+    In the end they are a mean of the published and the tuned ones, which keeps more of what nobody
+    trained on.
+
     Args:
         trunk: As it was published.
         head: Trained on its features; it is trained on, and of no use afterwards.
@@ -43,7 +47,11 @@ def tune_trunk(
     Raises:
         RecipeError: If someone asked to stop before the end.
         TrainingError: If the loss is no number any more.
+
+    Source:
+        Of the mean: Wortsman et al. 2022 (arXiv 2109.01903), equation 1.
     """
+    published = {name: value.clone() for name, value in trunk.upper.state_dict().items()}
     run = folder / f"trunk-{seed}-{identify(head, data, settings)}"
     file = run / "upper.safetensors"
     if not file.is_file():
@@ -52,7 +60,13 @@ def tune_trunk(
         weights = {name: value.contiguous() for name, value in trunk.upper.state_dict().items()}
         save_file(weights, partial)
         partial.rename(file)
-    trunk.upper.load_state_dict(load_file(file))
+    tuned = load_file(file)
+    share = settings.tuning.share
+    mean = {
+        name: torch.lerp(value, tuned[name], share) if value.is_floating_point() else value
+        for name, value in published.items()
+    }
+    trunk.upper.load_state_dict(mean)
 
 
 class TrunkLosses(nn.Module):
