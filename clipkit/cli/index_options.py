@@ -1,4 +1,4 @@
-"""What ``clipkit index`` is told of an index: for a sync, to resume it, and to rebuild it."""
+"""The options of ``clipkit index``: as a sync takes them, as a command that resumes, for --rebuild."""
 
 import argparse
 import shlex

@@ -27,12 +27,11 @@ from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.crop_file import used_names
 from clipkit.search.store.local.schema import SCHEMA_VERSION, rebuild_command
 from clipkit.search.store.local.store import CATALOG_NAME, LocalSnapshot
-from clipkit.search.store.local.vectors import crops_name, vectors_files
+from clipkit.search.store.local.vectors import NORM_ERROR, crops_name, vectors_files
 from clipkit.search.store.records import CatalogMeta, IndexedFile
 
 _SAMPLE = 16  # images that are embedded again
 _BLOCK = 4096  # rows read at a time
-_NORM_ERROR = 0.01  # half precision moves a norm by less than 0.001
 # As the gate of int8, the coarsest precision that an index may be made in.
 _LEAST_MEAN, _LEAST_COSINE = 0.99, 0.97
 _CLOSE_COSINE = 0.999
@@ -178,12 +177,12 @@ def _check_vectors(
         views = _stored_rows(snapshot, rows[start : start + _BLOCK])
         with np.errstate(all="ignore"):  # of what is no number
             norms = np.linalg.norm(views, axis=2)
-            are_wholes_broken |= not (np.abs(norms[:, 0] - 1) <= _NORM_ERROR).all()
+            are_wholes_broken |= not (np.abs(norms[:, 0] - 1) <= NORM_ERROR).all()
         num_rows += norms.size
         is_number = np.isfinite(norms)
         errors = np.abs(norms[is_number] - 1)
         num_broken += int(np.count_nonzero(~is_number))
-        num_other += int(np.count_nonzero(errors > _NORM_ERROR))
+        num_other += int(np.count_nonzero(errors > NORM_ERROR))
         largest = max(largest, float(errors.max(initial=0)))
         if progress:
             progress(min(start + _BLOCK, len(rows)), len(rows))

@@ -43,7 +43,7 @@ class Workshop:
         self.texts = read_class_texts(cache)
         self.data = self._read_data()
         if settings.tuning.steps:
-            head = self.train(settings.seed)
+            head = self._write_head(settings.seed)
             runs = cache.root / "runs"
             tune_trunk(self.trunk, head, self.data, settings, seed=settings.seed, folder=runs)
             self.data = self._read_data()
@@ -61,11 +61,15 @@ class Workshop:
 
     def train(self, seed: int) -> Head:
         """Return a trained head."""
-        class_prototypes = prototypes(self.texts, self.store, TEXT_WEIGHTS)
-        seed_everything(seed, rank=0)  # the free units' first weights are random too
-        head = Head(self.trunk.class_weight, self.trunk.class_bias, class_prototypes, HEAD)
+        head = self._write_head(seed)
         train_head(head, self.data, self.settings, seed=seed, runs=self.cache.root / "runs")
         return head
+
+    def _write_head(self, seed: int) -> Head:
+        """Return a head that is not trained yet."""
+        class_prototypes = prototypes(self.texts, self.store, TEXT_WEIGHTS)
+        seed_everything(seed, rank=0)  # the free units' first weights are random too
+        return Head(self.trunk.class_weight, self.trunk.class_bias, class_prototypes, HEAD)
 
     def embedder(self, head: Head, features: Tensor) -> FeatureEmbedder:
         """Return the embedder of a head for pictures with the given trunk features."""

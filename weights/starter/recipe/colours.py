@@ -93,11 +93,22 @@ def paint_object(
 
 def turn_hue(image: Image.Image, before: str, after: str) -> Image.Image:
     """Return the image with all its hues turned by as much as lies between two of HUES."""
-    hue, saturation, value = image.convert("HSV").split()
-    steps = round((HUES[after] - HUES[before]) * 256 / 360)
-    turned = (np.asarray(hue, np.int16) + steps) % 256
-    parts = (Image.fromarray(turned.astype(np.uint8)), saturation, value)
-    return Image.merge("HSV", parts).convert("RGB")
+    return shift_hue(image, round((HUES[after] - HUES[before]) * 256 / 360))
+
+
+def shift_hue(image: Image.Image, steps: int, *, saturation: float = 1.0) -> Image.Image:
+    """Return the image with all its hues turned.
+
+    Args:
+        image: Of any mode.
+        steps: How far, in 256ths of the circle.
+        saturation: What the saturation is multiplied by.
+    """
+    hue, saturations, value = (np.asarray(part) for part in image.convert("HSV").split())
+    turned = (hue.astype(np.int16) + steps) % 256
+    parts = (turned, (saturations * saturation).clip(0, 255), value)
+    bands = [Image.fromarray(part.astype(np.uint8)) for part in parts]
+    return Image.merge("HSV", bands).convert("RGB")
 
 
 def tint(cutout: Image.Image, colour: Rgb) -> Image.Image:

@@ -19,20 +19,16 @@ from PIL import Image
 
 from recipe.backgrounds import read_scenes
 from recipe.captioned_photographs import read_captioned_photographs
-from recipe.colours import COLOURS
+from recipe.colours import COLOURS, HUES, shift_hue
 from recipe.composites import view_of
 from recipe.made_pictures import MadePicture, image_name, unlike_others
 from recipe.packages import Cache
-from recipe.picture import Picture
 from recipe.trunk import ImageJob
 
 NUM_CROPS = 4000
 _SMALLEST_CROP = 0.35
 _TURNED_SHARE = 0.75  # of the crops
 _SATURATION = (0.9, 1.7)  # of turned crops, as a multiple
-_HUES = frozenset(
-    {"red", "orange", "yellow", "green", "blue", "purple", "pink", "turquoise"},
-)
 _LEAST_SHARE = {True: 0.15, False: 0.4}  # of the crop, for a hue to be named, and for the others
 _DULL_KEPT = 4  # one in so many of the crops that have no hue: most photographs are grey and brown
 _SIDE = 40  # pixels that colours are counted on
@@ -52,16 +48,17 @@ _Numbers = NDArray[np.floating[Any]]
 def named_crops(cache: Cache, size: int) -> list[MadePicture]:
     """Return crops of the photographs in which a colour fills enough; those named are kept."""
     pictures = [*read_scenes(cache), *read_captioned_photographs(cache)]
+    paths = [picture.path for picture in pictures]
     listed = "\n".join(map(image_name, pictures))
     digest = hashlib.sha256(f"{NUM_CROPS} {size} {listed}".encode()).hexdigest()[:12]
     file = cache.root / f"named-{digest}.json"
     if not file.is_file():
-        said = _name_crops(pictures, size)
+        said = _name_crops(paths, size)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(said))
         partial.rename(file)
     crops: dict[str, list[str]] = json.loads(file.read_text())
-    return [_made(int(number), names, pictures, digest, size) for number, names in crops.items()]
+    return [_made(int(number), names, paths, digest, size) for number, names in crops.items()]
 
 
 def colour_names(image: Image.Image) -> list[str]:
@@ -79,7 +76,7 @@ def colour_names(image: Image.Image) -> list[str]:
     return [
         colour.name
         for colour, share in zip(COLOURS, shares, strict=True)
-        if share >= _LEAST_SHARE[colour.name in _HUES]
+        if share >= _LEAST_SHARE[colour.name in HUES]
     ]
 
 
@@ -97,11 +94,11 @@ def lab_values(rgb: NDArray[np.integer[Any]]) -> _Numbers:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def _name_crops(pictures: Sequence[Picture], size: int) -> dict[str, list[str]]:
+def _name_crops(paths: Sequence[Path], size: int) -> dict[str, list[str]]:
     said = {}
     for number in range(NUM_CROPS):
-        names = colour_names(_crop(number, [picture.path for picture in pictures], size))
-        if names and (_HUES & set(names) or number % _DULL_KEPT == 0):
+        names = colour_names(_crop(number, paths, size))
+        if names and (HUES.keys() & names or number % _DULL_KEPT == 0):
             said[str(number)] = names
     return said
 
@@ -111,17 +108,12 @@ def _crop(number: int, paths: Sequence[Path], size: int) -> Image.Image:
     image = view_of(draw.choice(paths), draw, size, smallest=_SMALLEST_CROP)
     if draw.random() >= _TURNED_SHARE:
         return image
-    hue, saturation, value = (np.asarray(part) for part in image.convert("HSV").split())
-    hue = (hue.astype(np.int16) + draw.randrange(256)) % 256
-    saturation = (saturation * draw.uniform(*_SATURATION)).clip(0, 255)
-    parts = [Image.fromarray(part.astype(np.uint8)) for part in (hue, saturation, value)]
-    return Image.merge("HSV", parts).convert("RGB")
+    return shift_hue(image, draw.randrange(256), saturation=draw.uniform(*_SATURATION))
 
 
 def _made(
-    number: int, names: Sequence[str], pictures: Sequence[Picture], digest: str, size: int
+    number: int, names: Sequence[str], paths: Sequence[Path], digest: str, size: int
 ) -> MadePicture:
-    paths = [picture.path for picture in pictures]
     job = ImageJob(f"named crop {number} of {digest}", lambda: _crop(number, paths, size))
     captions = [
         template.format(name)

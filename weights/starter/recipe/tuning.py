@@ -9,7 +9,6 @@ Shapes: R pictures, F = 1280 features, C = 1000 classes.
 
 from __future__ import annotations
 
-import itertools
 from collections import abc
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from recipe.head import Head
 from recipe.losses import HeadLosses, HeadStep
 from recipe.pairs import PairMaps
 from recipe.settings import Settings
-from recipe.training import TrainingRun, head_optimizer, identify
+from recipe.training import TrainingRun, head_optimizer, identify, train_head
 from recipe.trunk import Trunk
 
 
@@ -38,7 +37,8 @@ def tune_trunk(
 
     Args:
         trunk: As it was published.
-        head: Trained on its features; it is trained on, and of no use afterwards.
+        head: Not trained yet. Unless the layers are kept already it is trained, on the features of
+            that trunk and then with it, and of no use afterwards.
         data: With the features of that trunk.
         settings: How.
         seed: Of all draws.
@@ -55,6 +55,7 @@ def tune_trunk(
     run = folder / f"trunk-{seed}-{identify(head, data, settings)}"
     file = run / "upper.safetensors"
     if not file.is_file():
+        train_head(head, data, settings, seed=seed, runs=folder)
         _run(trunk, head, data, settings, seed=seed, folder=run)
         partial = file.with_suffix(".partial")
         weights = {name: value.contiguous() for name, value in trunk.upper.state_dict().items()}
@@ -117,8 +118,8 @@ class TuningBatches:
         return self._steps
 
     def after(self, step: int) -> abc.Generator[HeadBatch]:
-        """Yield the batches that follow the first so many."""
-        yield from itertools.islice(self._batches.after(step), self._steps - step)
+        """Return the batches that follow the first so many, without end."""
+        return self._batches.after(step)
 
 
 def _run(

@@ -37,7 +37,7 @@ _ROW_TYPES: dict[str, np.dtype[Any]] = {
 }
 _BLOCK_BYTES = 32 << 20  # read at a time: large enough for full speed, small enough for any machine
 _HALF_EPSILON = 2.0**-11  # relative rounding of a number of half precision
-_NORM_ERROR = 0.01  # half precision moves a norm by less than 0.001
+NORM_ERROR = 0.01  # half precision moves a norm by less than 0.001
 
 SCAN_ERROR = 2.25 * _HALF_EPSILON
 """More than `VectorReader.similarities` can be off, which is what rounding the query does."""
@@ -274,7 +274,7 @@ class VectorReader:
         for start in range(0, len(flat), block_rows):
             block = flat[start : start + block_rows].astype(np.float32)
             with np.errstate(all="ignore"):  # of what is no number the comparison is false
-                is_one = np.abs((block * block).sum(axis=1) - 1) < 2 * _NORM_ERROR
+                is_one = np.abs((block * block).sum(axis=1) - 1) < 2 * NORM_ERROR
             if not is_one.all():
                 raise self._no_embeddings()
 

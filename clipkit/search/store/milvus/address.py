@@ -26,6 +26,7 @@ TOKEN_VARIABLE = "CLIPKIT_MILVUS_TOKEN"
 TLS_VARIABLE, CA_VARIABLE = "CLIPKIT_MILVUS_TLS", "CLIPKIT_MILVUS_CA"
 _CERTIFICATE, _KEY = "CLIPKIT_MILVUS_CERTIFICATE", "CLIPKIT_MILVUS_KEY"
 _DEFAULT_PORT = 19530
+WORDS = "_background"  # what the name of the words' collection ends with
 _DEFAULT_COLLECTION = "images"  # of a file
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")  # Milvus' rule; room for an ending is left
 _FORMS = "milvus://HOST:19530/COLLECTION, or milvus:///PATH/NAME.db for a file of Milvus Lite"
@@ -48,6 +49,11 @@ class MilvusAddress:
     collection: str
     database: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def words_collection(self) -> str:
+        """The name of the collection of the words that queries are weighed against."""
+        return f"{self.collection}{WORDS}"
 
     @property
     def is_file(self) -> bool:

@@ -220,15 +220,15 @@ def connect(address: MilvusAddress) -> Any:
         uri=address.uri, db_name=address.database, timeout=_CONNECT_TIMEOUT, **address.secrets
     )
     if address.is_file:
-        _load_collections(client, address.collection)
+        _load_collections(client, (address.collection, address.words_collection))
     return client
 
 
-def _load_collections(client: Any, collection: str) -> None:
-    """Load a collection of a file, and that of its words: no process finds one loaded there."""
-    for name in client.list_collections():
+def _load_collections(client: Any, names: Sequence[str]) -> None:
+    """Load those collections that a file has: no process finds them loaded there."""
+    for name in names:
         # One without an index was interrupted while it was made, and cannot be loaded.
-        if name.startswith(collection) and client.list_indexes(name):
+        if client.has_collection(name) and client.list_indexes(name):
             client.load_collection(name)
 
 

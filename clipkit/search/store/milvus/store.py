@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError, LibraryError, SpaceMismatchError
 from clipkit.search.filters import Selection
-from clipkit.search.store.milvus.address import MilvusAddress
+from clipkit.search.store.milvus.address import WORDS, MilvusAddress
 from clipkit.search.store.milvus.ann_index import AnnIndex, IndexKind, check_kind_of_index
 from clipkit.search.store.milvus.connection import MilvusConnection, NoCollectionError, in_requests
 from clipkit.search.store.milvus.expressions import paths_expression
@@ -40,7 +40,6 @@ _SLOW = 600.0  # seconds that writing all that was sent may take, or loading it
 _STALLED = 600.0  # seconds that building an index may go without a sign of progress
 _POLL = 0.5  # seconds between two looks at how far it is
 _EFFORT, _REQUESTED = "clipkit.effort", "clipkit.index"  # properties
-_WORDS = "_background"  # what the name of the words' collection ends with
 
 
 class MilvusStore:
@@ -109,13 +108,18 @@ class MilvusStore:
         has_words = self._has_own_words()
         if stored is None:
             if has_words:  # left by an interrupted run, perhaps of another model
-                self.connection.call("drop_collection", collection_name=self._words_name)
+                self.connection.call(
+                    "drop_collection", collection_name=self.address.words_collection
+                )
         else:
             self.check_space(stored, meta.space_id, meta.model)
             if properties_of(stored) != properties_of(meta):
                 self.connection.call("alter_collection_properties", properties=properties_of(meta))
         for name, schema in (
-            (self._words_name, word_schema),  # first: a collection of images has its words
+            (
+                self.address.words_collection,
+                word_schema,
+            ),  # first: a collection of images has its words
             (self.address.collection, image_schema),
         ):
             if not self._has(name):
@@ -175,13 +179,15 @@ class MilvusStore:
         known = self._read_words()
         if gone := sorted(known.keys() - set(names)):
             self.connection.call(
-                "delete", collection_name=self._words_name, filter=paths_expression(gone)
+                "delete",
+                collection_name=self.address.words_collection,
+                filter=paths_expression(gone),
             )
         data = [
             {"path": name, VECTOR: np.asarray(row, np.float32)}
             for name, row in zip(names, embeddings, strict=True)
         ]
-        self.connection.call("upsert", collection_name=self._words_name, data=data)
+        self.connection.call("upsert", collection_name=self.address.words_collection, data=data)
         self._words = None
 
     def drop(self) -> None:
@@ -195,7 +201,7 @@ class MilvusStore:
         except NoCollectionError:
             return
         if self._has_own_words():
-            self.connection.call("drop_collection", collection_name=self._words_name)
+            self.connection.call("drop_collection", collection_name=self.address.words_collection)
         self.connection.call("drop_collection")
         self._words = None
 
@@ -279,10 +285,6 @@ class MilvusStore:
         """Return how many images are sent at once."""
         return max(1, _BYTES_A_REQUEST // (4 * embed_dim + 512))
 
-    @property
-    def _words_name(self) -> str:
-        return f"{self.address.collection}{_WORDS}"
-
     def _properties(self) -> dict[str, str]:
         return dict(self.connection.call("describe_collection").get("properties", {}))
 
@@ -307,10 +309,12 @@ class MilvusStore:
 
     def _has_own_words(self) -> bool:
         """Return whether there is the collection of words; raise if it is somebody else's."""
-        if not self._has(self._words_name):
+        if not self._has(self.address.words_collection):
             return False
-        found = self.connection.call("describe_collection", collection_name=self._words_name)
-        meta_of(found.get("properties", {}), f"{self.address}{_WORDS}")
+        found = self.connection.call(
+            "describe_collection", collection_name=self.address.words_collection
+        )
+        meta_of(found.get("properties", {}), f"{self.address}{WORDS}")
         return True
 
     def _make(self, name: str, schema: Callable[..., Any], meta: CatalogMeta) -> None:
@@ -373,7 +377,7 @@ class MilvusStore:
         try:
             found = self.connection.call(
                 "query",
-                collection_name=self._words_name,
+                collection_name=self.address.words_collection,
                 filter='path != ""',
                 output_fields=["path", VECTOR],
                 limit=MOST_ROWS,
