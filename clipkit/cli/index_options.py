@@ -1,4 +1,4 @@
-"""The options of ``clipkit index``: as a sync takes them, as a command that resumes, for --rebuild."""
+"""The options of ``clipkit index``: as a sync takes them, as a command to resume, for --rebuild."""
 
 import argparse
 import shlex
