@@ -126,3 +126,20 @@ class MissingExtraError(ClipkitError, ImportError):
     def __reduce__(self) -> tuple[object, ...]:
         """Let the error cross process borders."""
         return type(self), (self.extra, self.purpose)
+
+
+def advise_model(made_with: str, used: str, *, otherwise: str) -> str:
+    """Return what to do about embeddings of another model than the one in use.
+
+    A name stays when its weights change (those of the starter with an update of clipkit, those of a
+    directory when a training writes there again), and when its embeddings are cut to fewer
+    dimensions.
+
+    Args:
+        made_with: The name of the model that made them.
+        used: The name of the one in use.
+        otherwise: What else can be done, as in "embed again".
+    """
+    if made_with == used:
+        return f"they are of other weights or dimensions of {used}: {otherwise}"
+    return f"give --model {made_with}, or {otherwise}"

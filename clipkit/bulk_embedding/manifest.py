@@ -9,7 +9,7 @@ from clipkit.bulk_embedding.output_folder import LOCK_NAME, OutputFolder
 from clipkit.bulk_embedding.part_files import Layout
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.repeatable import images_a_call
-from clipkit.errors import InputError, LibraryError, SpaceMismatchError
+from clipkit.errors import InputError, LibraryError, SpaceMismatchError, advise_model
 from clipkit.inputs.decoder_name import decoder_name
 from clipkit.progress import Callbacks
 from clipkit.version import __version__
@@ -140,8 +140,8 @@ def settle_manifest(
     if before.space_id != encoder.space_id:
         raise SpaceMismatchError(
             f"{folder} holds embeddings of {before.model} (space {before.space_id}), and "
-            f"{encoder.name} makes others (space {encoder.space_id}): give each model a folder of "
-            f"its own, or the model that is there: --model {before.model}"
+            f"{encoder.name} makes others (space {encoder.space_id}): "
+            + advise_model(before.model, encoder.name, otherwise="embed into a folder of its own")
         )
     for name, asked in (("layout", layout), ("part_size", part_size)):
         is_now = getattr(before, name)

@@ -8,6 +8,8 @@ from clipkit.bulk_embedding.embedding_files import open_embedding_files
 from clipkit.cli.indexing import sync_options
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import LibraryError
+from clipkit.search.indexes import place_of_any_folder, places_of_model
+from clipkit.search.indexes import remove_index as remove_files
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.location import LibraryPlace, inner_location
 from clipkit.search.store_sync import check_one_row
@@ -48,7 +50,7 @@ def model_words(arguments: argparse.Namespace) -> list[str]:
 
 
 def remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
-    """Delete the index of a model, unless the sync that follows would be refused.
+    """Delete the index of a model, also of weights that it had, unless a sync would be refused.
 
     What the index was told to keep the next one is told. With --store only what is there is
     deleted: the folder's own index is what it is made of.
@@ -65,6 +67,9 @@ def remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
         LibraryPlace(library.folder, inner_location(library.folder)).make_location()
     if arguments.store is None:
         library.remove()
+        first = place_of_any_folder(arguments.folder)
+        for former in places_of_model(first, encoder.name, encoder.embed_dim):
+            remove_files(former, first)
         return
     check_one_row(rules.crops or 1)
     PhotoLibrary.open(arguments.folder, store=arguments.store).remove_from_store()

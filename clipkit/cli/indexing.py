@@ -57,7 +57,13 @@ def check_is_indexed(folder: str) -> None:
 def note_other_models(library: PhotoLibrary) -> None:
     """Print a note that a folder gets one more index, if it has only those of other models."""
     others = [] if library.is_indexed else library.other_models
-    if others:
+    if library.model in others:
+        note(
+            f"{library.folder} was indexed with other weights or dimensions of {library.model}, so "
+            "its images are embedded again; the old index stays until you run  clipkit index "
+            f"{quoted(str(library.folder))} --model {quoted(library.model)} --rebuild"
+        )
+    elif others:
         note(
             f"{library.folder} is indexed with {', '.join(others)}; {library.model} makes an index "
             "of its own beside that"

@@ -253,13 +253,11 @@ def _check_model(place: LibraryPlace, meta: CatalogMeta, encoder: Encoder) -> He
     if meta.space_id == encoder.space_id:
         return HealthCheck(name, where, figure)
     folder, model = shlex.quote(str(place.folder)), shlex.quote(encoder.name)
-    return HealthCheck(
-        name,
-        where,
-        f"{figure}, and {encoder.name} is of space {encoder.space_id}",
-        "problem",
-        f"it is an index of another model: run  clipkit index {folder} --model {model}",
-    )
+    figure += f", and {encoder.name} is of space {encoder.space_id}"
+    advice = f"no search with {encoder.name} uses it: run  clipkit index {folder} --model {model}"
+    if (meta.model, meta.embed_dim) == (encoder.name, encoder.embed_dim):  # the weights changed
+        advice += " --rebuild"
+    return HealthCheck(name, where, figure, "problem", advice)
 
 
 def _check_rows_again(

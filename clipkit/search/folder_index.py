@@ -95,10 +95,14 @@ class FolderIndex:
     def kept_options(self) -> "SyncOptions":
         """What a new index would have to be told to be kept as this one is, for `sync`.
 
-        Of exclude, include_hidden and crops those that are not as they are at first.
+        Of exclude, include_hidden and crops those that are not as they are at first. If there is no
+        index yet, those of an index of the same model with other weights.
         """
         options: SyncOptions = {}
-        if (meta := self._place.store.meta()) is None:
+        meta = self._place.store.meta()
+        if meta is None and (former := indexes.places_of_model(self._first, self.model)):
+            meta = former[-1].store.meta()
+        if meta is None:
             return options
         if meta.exclude:
             options["exclude"] = meta.exclude

@@ -110,7 +110,8 @@ def place_of_space(place: LibraryPlace, space_id: str | None) -> LibraryPlace:
 
     Args:
         place: The images, and the directory of the first index.
-        space_id: The space of the model; None for the first index.
+        space_id: The space of the model; None for the first index, or for the newest of its model,
+            whose weights may have changed.
 
     Returns:
         The location of that index, which need not exist.
@@ -119,7 +120,11 @@ def place_of_space(place: LibraryPlace, space_id: str | None) -> LibraryPlace:
         LibraryError: If the first index is damaged, so that its model is unknown.
     """
     if space_id is None:
-        return next(places_of_all(place), place)
+        any_place = next(places_of_all(place), place)
+        with suppress(LibraryError):
+            if (meta := any_place.store.meta()) is not None:
+                return [any_place, *places_of_model(place, meta.model)][-1]
+        return any_place
     own = dataclasses.replace(place, location=space_location(place.location, space_id))
     if own.catalog_path.is_file():
         return own
@@ -147,6 +152,28 @@ def metas_of_all(place: LibraryPlace) -> Iterator[CatalogMeta]:
             meta = each.store.meta()
             if meta is not None:
                 yield meta
+
+
+def places_of_model(
+    first: LibraryPlace, model: str, embed_dim: int | None = None
+) -> list[LibraryPlace]:
+    """Return the indexes of a model: of its weights, and of those that it had.
+
+    Args:
+        first: The images, and the directory of the first index.
+        model: The name of the model.
+        embed_dim: D; those of embeddings that were cut to fewer dimensions are left out.
+
+    Returns:
+        Their locations, the last written one last; a damaged one is left out.
+    """
+    found = []
+    for place in places_of_all(first):
+        with suppress(LibraryError, OSError):
+            meta = place.store.meta()
+            if meta is not None and meta.model == model and embed_dim in (None, meta.embed_dim):
+                found.append((place.catalog_path.stat().st_mtime_ns, place))
+    return [place for _, place in sorted(found, key=lambda each: each[0])]
 
 
 def other_models(place: LibraryPlace, first: LibraryPlace) -> list[str]:

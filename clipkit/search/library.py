@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 from clipkit.arguments import check_progress
 from clipkit.errors import InputError
@@ -172,7 +172,7 @@ class PhotoLibrary(FolderIndex):
             SpaceMismatchError: If the index was rebuilt with another model meanwhile.
         """
         check_progress(progress)
-        rules = read_sync_options(options)
+        rules = read_sync_options(self._with_kept(options))
         callbacks = SyncCallbacks(progress, on_estimate, on_commit)
         encoder = needed_encoder(self._encoder)
         if self._first.location == inner_location(self.folder):
@@ -189,6 +189,13 @@ class PhotoLibrary(FolderIndex):
             else Callbacks(progress_for=lambda _: nullcontext(progress))
         )
         return dataclasses.replace(report, stored=self.send(callbacks=told))
+
+    def _with_kept(self, options: SyncOptions) -> SyncOptions:
+        """Return options for a sync, with what an index of other weights was told to keep."""
+        if self._place.store.meta() is not None:
+            return options
+        said = {name: value for name, value in options.items() if value is not None}
+        return cast("SyncOptions", {**self.kept_options, **said})
 
     def send(
         self, *, index: "IndexKind | None" = None, callbacks: Callbacks | None = None

@@ -14,7 +14,7 @@ from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.bulk_embedding.embedding_files import EmbeddingBlock, EmbeddingFiles
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
-from clipkit.errors import SpaceMismatchError
+from clipkit.errors import SpaceMismatchError, advise_model
 from clipkit.progress import Callbacks
 from clipkit.search.relevance import make_background
 from clipkit.search.store.milvus.address import read_address
@@ -68,7 +68,8 @@ def send_embeddings(
     if files.space_id != encoder.space_id:
         raise SpaceMismatchError(
             f"{files.location} holds embeddings of {files.model} (space {files.space_id}), not of "
-            f"{encoder.name} (space {encoder.space_id}): give --model {files.model}"
+            f"{encoder.name} (space {encoder.space_id}): "
+            + advise_model(files.model, encoder.name, otherwise="embed again")
         )
     target = MilvusStore(MilvusConnection(read_address(store), on_retry=callbacks.warn))
     words = make_background(encoder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipkit.background_words import BACKGROUND_NAMES
-from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
+from clipkit.errors import ImageReadError, InputError, SpaceMismatchError, advise_model
 from clipkit.inputs.crop_boxes import crop_boxes
 from clipkit.inputs.decoder_name import decoder_name
 from clipkit.inputs.folders import LeftOut
@@ -240,8 +240,8 @@ def check_ready(rules: SyncRules, encoder: "Encoder", folder: Path, crops: int =
     if ready.space_id != encoder.space_id:
         raise SpaceMismatchError(
             f"{ready.location} holds embeddings of {ready.model} (space {ready.space_id}), and the "
-            f"index is made with {encoder.name} (space {encoder.space_id}): index with the model "
-            f"that is there, --model {ready.model}, or embed with the other one"
+            f"index is made with {encoder.name} (space {encoder.space_id}): "
+            + advise_model(ready.model, encoder.name, otherwise="embed again")
         )
     if crops > 1:
         raise InputError(

@@ -43,9 +43,9 @@ def test_another_model_is_refused_with_what_to_do(run: Run, tiny_checkpoint: Pat
     run("embed", "photos", "out", "--precision", "fp32")
     options = ("--model", tiny_checkpoint, "--precision", "fp32")
     wrong = run("index", "photos", "--from", "out", *options, "--engine", "torch")
-    assert wrong.status == 2 and "index with the model that is there, --model starter" in wrong.err
+    assert wrong.status == 2 and "give --model starter, or embed again" in wrong.err
     wrong = run("embed", "photos", "out", *options, "--runtime", "torch")
-    assert wrong.status == 2 and "give each model a folder of its own" in wrong.err
+    assert wrong.status == 2 and "embed into a folder of its own" in wrong.err
 
 
 def test_from_needs_a_folder_of_images(run: Run) -> None:

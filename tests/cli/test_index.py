@@ -130,6 +130,33 @@ def test_rebuild_starts_anew_also_from_damage(
     assert len(library) == 2
 
 
+def test_other_weights_of_a_model_are_said_and_its_old_index_goes_with_rebuild(
+    photos: Path,
+    encoder: FakeEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    models = [encoder, FakeEncoder(space_id="new-space", name=encoder.name)]
+    monkeypatch.setattr(values, "model_name", str)  # takes the names that models have here
+    monkeypatch.setattr(index, "load_encoder", lambda arguments: models[0])
+    assert main(["index", "my photos", "--exclude", "blue*"]) == 0
+    del models[0]
+    capsys.readouterr()
+    assert main(["index", "my photos"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("my photos: 1 added,")  # what was left out still is
+    assert captured.err.startswith(
+        "my photos was indexed with other weights or dimensions of fake, so its images are "
+        "embedded again; the old index stays until you run  clipkit index "
+        '"my photos" --model fake --rebuild\n'
+    )
+    assert len(PhotoLibrary.open_all("my photos")) == 2
+    assert main(["index", "my photos", "--rebuild"]) == 0
+    (left,) = PhotoLibrary.open_all("my photos")
+    assert left.status().space_id == "new-space"
+    assert left.kept_options == {"exclude": ("blue*",)}
+
+
 def test_each_model_has_an_index_of_its_own(
     photos: Path,
     encoder: FakeEncoder,

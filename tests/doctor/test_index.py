@@ -78,6 +78,13 @@ def test_an_index_of_another_model_is_a_problem(photos: Path) -> None:
     assert f"run  clipkit index {photos} --model other" in problem
 
 
+def test_an_index_of_weights_that_the_model_had_is_a_problem(photos: Path) -> None:
+    diagnosis = diagnosed(photos, lambda name: FakeEncoder(space_id="another", name="fake"))
+    (problem,) = diagnosis.problems
+    assert "no search with fake uses it" in problem
+    assert f"run  clipkit index {photos} --model fake --rebuild" in problem
+
+
 def test_of_several_indexes_the_one_of_the_named_model_is_checked(photos: Path) -> None:
     other = FakeEncoder(space_id="another", name="other")
     PhotoLibrary.open(photos, other).sync()

@@ -192,4 +192,4 @@ def test_an_index_of_another_model_is_found(
     assert found(diagnose(folder)) == found(diagnose(folder, model="starter")) == set()
     diagnosis = diagnose(folder, model=tiny_checkpoint, device="cpu")
     assert found(diagnosis) == {"model of the index"}
-    assert "it is an index of another model: run  clipkit index" in diagnosis.problems[0]
+    assert "uses it: run  clipkit index" in diagnosis.problems[0]

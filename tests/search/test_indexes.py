@@ -70,6 +70,39 @@ def test_a_folder_not_indexed_with_a_model_says_with_which_it_is(
         )
 
 
+@pytest.fixture
+def updated() -> FakeEncoder:
+    """The first model with other weights under its name, as after an update."""
+    return FakeEncoder(space_id="new-space", name="fake")
+
+
+def test_other_weights_of_a_name_get_an_index_that_keeps_what_the_former_one_was_told(
+    photos: Path, library: PhotoLibrary, updated: FakeEncoder
+) -> None:
+    library.sync(exclude=["red*"], crops=5)
+    again = PhotoLibrary.open(photos, updated)
+    with pytest.raises(LibraryError) as caught:
+        again.search("red")
+    assert str(caught.value) == (
+        f"{photos} has not been indexed with fake as it is, only with other weights or dimensions "
+        f"of it: run  clipkit index {photos} --model fake"
+    )
+    assert again.sync().added == 3
+    assert again.crops == 5
+    assert again.kept_options == {"exclude": ("red*",), "crops": 5}
+    assert again.sync(exclude=[""]).added == 1
+
+
+def test_without_a_model_the_newest_index_of_a_name_is_opened(
+    photos: Path, library: PhotoLibrary, updated: FakeEncoder
+) -> None:
+    library.sync()
+    PhotoLibrary.open(photos, updated).sync()
+    assert PhotoLibrary.open(photos).status().space_id == "new-space"
+    PhotoLibrary.open(photos, updated).remove()
+    assert PhotoLibrary.open(photos).status().space_id == "fake-space"
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_one_is_removed_and_the_other_stays(
     both: list[PhotoLibrary], photos: Path, number: int

@@ -49,7 +49,7 @@ def test_what_is_not_in_the_files_leaves_the_store(
 
 
 def test_another_model_is_refused(tmp_path: Path, starter: clipkit.Encoder, url: str) -> None:
-    with pytest.raises(SpaceMismatchError, match="give --model starter"):
+    with pytest.raises(SpaceMismatchError, match="dimensions of starter: embed again"):
         send_embeddings(_embed(tmp_path, starter, 1), starter.truncated(64), url)
 
 

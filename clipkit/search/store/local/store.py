@@ -281,6 +281,11 @@ def not_indexed(folder: Path, model: str = "", other_models: Sequence[str] = ())
         return NotIndexedError(
             f"{folder} has not been indexed: run  {command}  (in Python: library.sync())"
         )
+    if model in other_models:
+        return NotIndexedError(
+            f"{folder} has not been indexed with {model} as it is, only with other weights or "
+            f"dimensions of it: run  {command} --model {shlex.quote(model)}"
+        )
     return NotIndexedError(
         f"{folder} has not been indexed with {model}, only with {', '.join(other_models)}: "
         f"name that model, or run  {command} --model {shlex.quote(model)}"

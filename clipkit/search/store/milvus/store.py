@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.errors import InputError, LibraryError, SpaceMismatchError
+from clipkit.errors import InputError, LibraryError, SpaceMismatchError, advise_model
 from clipkit.search.filters import Selection
 from clipkit.search.store.milvus.address import WORDS, MilvusAddress
 from clipkit.search.store.milvus.ann_index import AnnIndex, IndexKind, check_kind_of_index
@@ -137,9 +137,13 @@ class MilvusStore:
         if stored.space_id != space_id:
             raise SpaceMismatchError(
                 f"{self.address} holds embeddings of {stored.model or 'another model'} (space "
-                f"{stored.space_id}), not of {model} (space {space_id}): give --model "
-                f"{stored.model}, name another collection, or replace this one with  clipkit index "
-                f"FOLDER --store {self.address} --model {model} --rebuild"
+                f"{stored.space_id}), not of {model} (space {space_id}): "
+                + advise_model(
+                    stored.model,
+                    model,
+                    otherwise="name another collection, or replace this one with  clipkit index "
+                    f"FOLDER --store {self.address} --model {model} --rebuild",
+                )
             )
 
     def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:
