@@ -113,7 +113,7 @@ class LoadedModel:
           ".") from where the process runs: the working directory must be that directory, or the
           model be made with another text_cfg, as docs/checkpoints.md shows.
         - Of a model whose embeddings clipkit cuts off (kept_dims) it gives all coordinates, those
-          past embed_dim zero: 1120 of the starter, of which 384 are kept.
+          past embed_dim zero: 1320 of the starter, of which 384 are kept.
         - It does not know "clipkit_cfg": what a checkpoint of transformers' has that open_clip has
           no word for, such as a crop that is rounded down.
 

@@ -8,9 +8,11 @@ Run with the code of the commit in files/made.json on PYTHONPATH, never with a l
     git worktree add /tmp/old 406d14a
     cd /tmp/old && PYTHONPATH=/tmp/old python …/tests/compatibility/make_files.py FILES
 
-What it writes into the empty directory FILES is what lies in files/. Where a file names the
-directory that it was made in, that is replaced by ``@FOLDER@``: a test puts in where it has put
-the files.
+What it writes into the empty directory FILES is what lies in files/, but for the library. An index
+of other weights is of another space: so that one was made, by the code of that commit, with the
+starter's present weights in the place of those of then, compiled by its own compile.py. Where a
+file names the directory that it was made in, that is replaced by ``@FOLDER@``: a test puts in where
+it has put the files.
 """
 
 import gzip

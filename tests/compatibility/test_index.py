@@ -121,7 +121,7 @@ def test_status_is_as_before(library: clipkit.PhotoLibrary) -> None:
     assert found == EXPECTED["status"]
     assert (status.num_new, status.num_changed, status.num_removed) == (0, 0, 0)
     assert status.num_unchanged == len(PHOTOS)
-    assert status.space_id == "8a5415918f499ef5"
+    assert status.space_id == "99e77e9679ba13d0"
 
 
 def test_embeddings_are_those_that_were_stored(library: clipkit.PhotoLibrary) -> None:

@@ -77,7 +77,7 @@ def test_a_diagnosis_is_json_with_the_names_of_its_fields() -> None:
     }
     assert values["checks"][0] == dataclasses.asdict(diagnosis.checks[0])
     assert values["is_healthy"]
-    assert values["space_id"] == "8a5415918f499ef5"
+    assert values["space_id"] == "99e77e9679ba13d0"
     assert Path(values["weights"]) == described(diagnosis).weights
     compilation = described(diagnosis).compilation
     assert compilation is not None

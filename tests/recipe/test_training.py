@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from recipe.batches import HeadBatch, TrainingData
-from recipe.head import Head
+from recipe.head import Head, average_heads
 from recipe.losses import HeadStep, contrastive_loss
 from recipe.packages import RecipeError
 from recipe.settings import Settings
@@ -57,6 +57,20 @@ def test_a_stopped_training_goes_on_bit_for_bit(
 
 
 @pytest.mark.slow
+def test_the_mean_of_heads_is_that_of_each_weight_and_changes_none(
+    head: Head, data: TrainingData, settings: Settings, tmp_path: Path
+) -> None:
+    heads = [train(head, data, settings, tmp_path, seed=seed) for seed in range(3)]
+    before = [{name: value.clone() for name, value in each.state_dict().items()} for each in heads]
+    mean = average_heads(heads).state_dict()
+    for name, value in mean.items():
+        slow = sum(each[name].double() for each in before) / 3
+        assert torch.allclose(value.double(), slow, atol=1e-6), name
+        for each, old in zip(heads, before, strict=True):
+            assert torch.equal(each.state_dict()[name], old[name]), name
+    assert not torch.equal(before[0]["text_map"], before[1]["text_map"])
+
+
 def test_an_ended_training_leaves_its_metrics_only(
     head: Head, data: TrainingData, settings: Settings, tmp_path: Path
 ) -> None:

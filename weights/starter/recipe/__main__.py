@@ -22,7 +22,7 @@ from recipe.seeds import evaluate_seeds
 from recipe.settings import read_settings
 from recipe.validation import read_validation
 
-_MEASURED_SEEDS = range(6)
+_MEASURED_SEEDS = range(4)
 CHECKPOINT_FOLDER = Path(__file__).resolve().parent.parent
 
 

@@ -5,6 +5,8 @@ Shapes: N pictures, F = 1280 features, C = 1000 classes, K free units, D = 384 d
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -122,3 +124,20 @@ class Head(nn.Module):
             [outputs * self.low_weight, outputs * self.high_weight, self.free_output.weight], dim=1
         )
         return weight, bias, second
+
+
+def average_heads(heads: Sequence[Head]) -> Head:
+    """Return a new head whose weights are the means of those of trained heads.
+
+    Args:
+        heads: Of the same start: the mean of others is of no use.
+
+    Source:
+        Wortsman et al. 2022 (arXiv 2203.05482), the uniform soup.
+    """
+    mean = copy.deepcopy(heads[0])
+    states = [head.state_dict() for head in heads]
+    mean.load_state_dict(
+        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    )
+    return mean

@@ -1,6 +1,7 @@
 """Training of the head on cached features, by clipkit's loop: a minute or two on one core.
 
-A stopped training goes on where it was; one that ended leaves only its metrics behind.
+A stopped training resumes; one that ended leaves only its metrics behind. The mean of a few heads
+is shipped (build.py).
 """
 
 from __future__ import annotations
