@@ -326,9 +326,18 @@ def _download(package: Package, folder: Path) -> None:
         "debian": ["apt-get", "download", f"{package.name}={package.version}"],
     }
     command = pinned[package.registry]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise RecipeError(
+            f"{command[0]} is not on this machine: the recipe needs pip, npm, apt-get and dpkg-deb"
+        ) from None
     if result.returncode or not (folder / package.file_name).is_file():
-        raise RecipeError(f"{' '.join(command)} did not give {package.file_name}: {result.stderr}")
+        # A list from before a security update does not know the version that is pinned.
+        advice = "" if package.registry != "debian" else "; try again after apt-get update"
+        raise RecipeError(
+            f"{' '.join(command)} did not give {package.file_name}: {result.stderr.strip()}{advice}"
+        )
 
 
 def _unpack(archive: Path, folder: Path) -> None:
