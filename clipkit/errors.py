@@ -139,6 +139,9 @@ def advise_model(made_with: str, used: str, *, otherwise: str) -> str:
         made_with: The name of the model that made them.
         used: The name of the one in use.
         otherwise: What else can be done, as in "embed again".
+
+    Returns:
+        A clause for the end of a message.
     """
     if made_with == used:
         return f"they are of other weights or dimensions of {used}: {otherwise}"
