@@ -194,8 +194,9 @@ class PhotoLibrary(FolderIndex):
         """Return options for a sync, with what an index of other weights was told to keep."""
         if self._place.store.meta() is not None:
             return options
-        said = {name: value for name, value in options.items() if value is not None}
-        return cast("SyncOptions", {**self.kept_options, **said})
+        kept = dict(self.kept_options)
+        said = {n: value for n, value in options.items() if value is not None or n not in kept}
+        return cast("SyncOptions", kept | said)
 
     def send(
         self, *, index: "IndexKind | None" = None, callbacks: Callbacks | None = None

@@ -214,12 +214,12 @@ def test_an_image_that_cannot_be_read_is_told_and_the_others_stay(
 def test_a_taught_concept_is_a_label(browser: Any, tmp_path: Path) -> None:
     with served(SAMPLES, tmp_path) as address, opened(browser, address, "Classify") as page:
         encoder = clipkit.load(cache_texts=False)
-        taught = clipkit.teach(encoder, "Hedwig", [SAMPLES / "owl.jpg"], kind="a bird")
+        taught = clipkit.teach(encoder, "Felix", [SAMPLES / "cat.jpg"], kind="a cat")
         clipkit.ConceptStore().save(taught.concept)
-        drop(page, "owl")
-        classify(page, "Hedwig\ncastle")
-        assert next(iter(bars(page))) == "Hedwig"
-        page.get_by_text("Taken for taught concepts: Hedwig.").wait_for()
+        drop(page, "cat")
+        classify(page, "Felix\ncastle")
+        assert next(iter(bars(page))) == "Felix"
+        page.get_by_text("Taken for taught concepts: Felix.").wait_for()
 
 
 def test_the_keyboard_alone_classifies_and_explains(page: Any) -> None:

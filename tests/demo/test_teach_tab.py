@@ -53,9 +53,9 @@ def matches(page: Any) -> list[str]:
 
 
 def test_it_finds_what_the_function_and_the_library_find(page: Any, tmp_path: Path) -> None:
-    drop(page, "#shows", "owl", "duck")
+    drop(page, "#shows", "parrot", "kingfisher")
     drop(page, "#shows-not", "hens")
-    told = teach(page, "Waterbird", "a bird")
+    told = teach(page, "Colourful bird", "a bird")
     assert "2 images and 1 that are not it" in told
     folder = tmp_path / "images"
     shutil.copytree(SAMPLES, folder)
@@ -63,7 +63,7 @@ def test_it_finds_what_the_function_and_the_library_find(page: Any, tmp_path: Pa
     library = clipkit.PhotoLibrary.open(folder, encoder, location=tmp_path / "index")
     library.sync()
     taught = clipkit.teach(
-        encoder, "Waterbird", [folder / "owl.jpg", folder / "duck.jpg"],
+        encoder, "Colourful bird", [folder / "parrot.jpg", folder / "kingfisher.jpg"],
         negatives=[folder / "hens.jpg"], kind="a bird", library=library,
     )  # fmt: skip
     hits = library.search(taught.concept.embedding, k=4)

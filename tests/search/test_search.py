@@ -293,7 +293,6 @@ def sample_library(
 
 # What demo/samples shows, by eye.
 BIRDS = {"hens", "owl", "duck", "parrot", "kingfisher"}
-BUILDINGS = {"castle", "colosseum", "eiffel_tower", "pyramid", "stone_bridge", "temple", "windmill"}
 
 
 @pytest.mark.slow
@@ -302,7 +301,7 @@ BUILDINGS = {"castle", "colosseum", "eiffel_tower", "pyramid", "stone_bridge", "
     [
         ("a bird", "an owl", BIRDS, "owl"),
         ("a bird", "a duck", BIRDS, "duck"),
-        ("a building", "a castle", BUILDINGS, "castle"),
+        ("a bird", "a parrot", BIRDS, "parrot"),
     ],
 )
 def test_what_is_subtracted_leaves_the_top_and_the_rest_stays(
