@@ -346,8 +346,8 @@ def test_a_step_compares_the_pairs_with_the_teachers_view_of_them(
     images = loaded.batch.images
     assert images is not None
 
-    same = trainer._backward(replace(loaded, teacher_images=images))
-    other = trainer._backward(replace(loaded, teacher_images=images.flip(0)))
+    same = trainer._backward([replace(loaded, teacher_images=images)])
+    other = trainer._backward([replace(loaded, teacher_images=images.flip(0))])
 
     assert float(same["feature_loss"]) == pytest.approx(0, abs=1e-6)
     assert float(other["feature_loss"]) > 1e-3
