@@ -78,6 +78,9 @@ def capture_state(
     Returns:
         Tensors, numbers and texts in dicts and lists.
     """
+    moments: dict[str, Any] = {}
+    if optimizer.state:  # before its first step torch would take one, so that there is a state
+        moments = get_optimizer_state_dict(module, optimizer, options=_UNSHARDED)
     kept = {f"towers.model.{name}" for name in averaged}
     return {
         "format": FORMAT,
@@ -87,7 +90,7 @@ def capture_state(
             for name, value in get_model_state_dict(module, options=_UNSHARDED).items()
             if not name.startswith("towers.") or name in kept
         },
-        "optimizer": get_optimizer_state_dict(module, optimizer, options=_UNSHARDED),
+        "optimizer": moments,
         "random": random_states,
     }
 
@@ -117,7 +120,8 @@ def restore_state(
         if state["beside"]:
             options = StateDictOptions(full_state_dict=True, strict=False)
             set_model_state_dict(module, state["beside"], options=options)
-        set_optimizer_state_dict(module, optimizer, state["optimizer"], options=_UNSHARDED)
+        if state["optimizer"]:
+            set_optimizer_state_dict(module, optimizer, state["optimizer"], options=_UNSHARDED)
     except (KeyError, ValueError, RuntimeError) as error:
         raise TrainingError(f"the training state does not fit this run: {error}") from error
     return TrainerState(**state["progression"])
