@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -78,6 +78,8 @@ def capture_state(
     Returns:
         Tensors, numbers and texts in dicts and lists.
     """
+    # First of all: with FSDP it shards again what the last forward pass has left whole.
+    weights = get_model_state_dict(module, options=_UNSHARDED)
     moments: dict[str, Any] = {}
     if optimizer.state:  # before its first step torch would take one, so that there is a state
         moments = get_optimizer_state_dict(module, optimizer, options=_UNSHARDED)
@@ -87,7 +89,7 @@ def capture_state(
         "progression": asdict(progress),
         "beside": {
             name: value
-            for name, value in get_model_state_dict(module, options=_UNSHARDED).items()
+            for name, value in weights.items()
             if not name.startswith("towers.") or name in kept
         },
         "optimizer": moments,
@@ -119,12 +121,18 @@ def restore_state(
     try:
         if state["beside"]:
             options = StateDictOptions(full_state_dict=True, strict=False)
-            set_model_state_dict(module, state["beside"], options=options)
+            set_model_state_dict(module, _fitted(state["beside"], module), options=options)
         if state["optimizer"]:
             set_optimizer_state_dict(module, optimizer, state["optimizer"], options=_UNSHARDED)
     except (KeyError, ValueError, RuntimeError) as error:
         raise TrainingError(f"the training state does not fit this run: {error}") from error
     return TrainerState(**state["progression"])
+
+
+def _fitted(weights: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Return weights in the shapes of a module: FSDP makes rows of scale and bias."""
+    shapes = {name: tensor.shape for name, tensor in get_model_state_dict(module).items()}
+    return {name: weight.reshape(shapes[name]) for name, weight in weights.items()}
 
 
 def random_state() -> dict[str, Any]:
