@@ -58,11 +58,13 @@ def choose_training_precision(
 def loss_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
     """Return what multiplies the loss so that its gradients do not vanish in float16.
 
-    It starts at 2^16, halves when gradients overflow, and doubles after 2000 steps without.
-
     Args:
         precision: Of the run, chosen; with another than "fp16" nothing is multiplied.
         device: Where the towers compute.
+
+    Returns:
+        A scale that starts at 2^16, halves when gradients overflow, and doubles after 2000 steps
+        without.
 
     Source:
         Micikevicius et al. 2018, "Mixed Precision Training" (arXiv 1710.03740), section 3.2.

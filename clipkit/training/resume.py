@@ -129,10 +129,10 @@ def restore_state(
     return TrainerState(**state["progression"])
 
 
-def _fitted(weights: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+def _fitted(weights: Mapping[str, Tensor], module: nn.Module) -> dict[str, Any]:
     """Return weights in the shapes of a module: FSDP makes rows of scale and bias."""
-    shapes = {name: tensor.shape for name, tensor in get_model_state_dict(module).items()}
-    return {name: weight.reshape(shapes[name]) for name, weight in weights.items()}
+    present: dict[str, Any] = dict(get_model_state_dict(module))
+    return {name: weight.reshape(present[name].shape) for name, weight in weights.items()}
 
 
 def random_state() -> dict[str, Any]:

@@ -50,7 +50,7 @@ class WeightAverage:
         """
         decay = min(self._decay, (1 + number) / (10 + number))
         now = _changing(self._towers.model)
-        move = get_ema_multi_avg_fn(decay)
+        move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch's
         move(
             [_local(tensor) for tensor in self._average.values()],
             [_local(now[name]) for name in self._average],
