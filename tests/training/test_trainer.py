@@ -237,9 +237,9 @@ def test_a_resumed_run_of_other_settings_ends_where_it_would_have_ended(
         lines[0]
     )
     timed = {"step_seconds", "data_seconds"}
-    for one, other in zip(lines[0][killed_after - 1 :], lines[1], strict=True):
-        assert {k: one[k] for k in one.keys() - timed} == {
-            k: other[k] for k in other.keys() - timed
+    for line, twin in zip(lines[0][killed_after - 1 :], lines[1], strict=True):
+        assert {k: line[k] for k in line.keys() - timed} == {
+            k: twin[k] for k in twin.keys() - timed
         }
 
 

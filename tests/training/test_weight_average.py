@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -71,7 +71,8 @@ def test_with_a_constant_decay_it_is_that_of_torch_and_of_timm(towers: Towers) -
     """One of 0.1 is below 2/11, where the first updates begin."""
     average = WeightAverage(towers, 0.1)
     of_timm = ModelEmaV3(towers.model, decay=0.1)
-    of_torch = AveragedModel(towers.model, multi_avg_fn=get_ema_multi_avg_fn(0.1), use_buffers=True)
+    move = get_ema_multi_avg_fn(0.1)  # type: ignore[no-untyped-call]
+    of_torch = AveragedModel(towers.model, multi_avg_fn=move, use_buffers=True)
     of_torch.update_parameters(towers.model)  # the first one copies
 
     for number in steps(towers):
