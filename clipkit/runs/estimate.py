@@ -76,10 +76,20 @@ def time_validation(config: RunConfig, data: RunData, towers: Towers) -> float:
     return times[-1] + left * max(0.0, times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
 
 
-def checkpoint_bytes(towers: Towers) -> int:
-    """Return the size of a checkpoint: weights, and of those that are trained AdamW's moments."""
+def checkpoint_bytes(config: RunConfig, towers: Towers) -> int:
+    """Return the size of a checkpoint.
+
+    Args:
+        config: The run, resolved.
+        towers: As they are trained.
+
+    Returns:
+        Of the weights; of those that are trained also AdamW's moments and, where the model is their
+        moving average, the weights themselves.
+    """
     num_trained, _ = count_weights(towers)
-    return 4 * (_num_weights(towers) + 2 * num_trained)
+    copies = 3 if config.optimizer.ema_decay else 2
+    return 4 * (_num_weights(towers) + copies * num_trained)
 
 
 def disk_bytes(config: RunConfig, towers: Towers, num_pairs: int) -> int:
@@ -95,7 +105,7 @@ def disk_bytes(config: RunConfig, towers: Towers, num_pairs: int) -> int:
         final model takes in the end; and of the features of a locked tower.
     """
     features = 4 * towers.embed_dim * num_pairs if has_fixed_features(config) else 0
-    return (config.watch.keep + 2) * checkpoint_bytes(towers) + features
+    return (config.watch.keep + 2) * checkpoint_bytes(config, towers) + features
 
 
 def free_bytes(output: str) -> int:

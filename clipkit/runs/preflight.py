@@ -64,7 +64,7 @@ class PreflightReport:
         validation: Of those to validate on; None: there are none.
         num_parameters: Weights of both towers, adapters (LoRA) included.
         num_trained: Of them.
-        steps_per_epoch: Batches of an epoch.
+        steps_per_epoch: Optimizer steps of an epoch.
         epochs: Of the whole run.
         precision: That steps are computed in.
         step_seconds: Of a step.
@@ -233,7 +233,8 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
     precision, step_seconds, batch_seconds = _time_step(config, towers, batches, teacher)
     validation_seconds = time_validation(config, data, towers)
     is_scored = data.validation is not None
-    num_steps = config.compute.epochs * batches.steps_per_epoch
+    steps_per_epoch = batches.steps_per_epoch // config.compute.accumulate_batches
+    num_steps = config.compute.epochs * steps_per_epoch
     needed, free = disk_bytes(config, towers, len(data.train)), free_bytes(config.output)
     warnings += _warn_full(config, needed, free)
     return PreflightReport(
@@ -241,14 +242,14 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         validation=validation,
         num_parameters=num_parameters,
         num_trained=num_trained,
-        steps_per_epoch=batches.steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
         epochs=config.compute.epochs,
         precision=precision,
         step_seconds=step_seconds,
         features_seconds=batch_seconds * len(data.train) / size,
         validation_seconds=validation_seconds,
         num_validations=count_validations(config, num_steps, is_scored=is_scored),
-        checkpoint_bytes=checkpoint_bytes(towers),
+        checkpoint_bytes=checkpoint_bytes(config, towers),
         disk_bytes=needed,
         free_bytes=free,
         warnings=tuple(dict.fromkeys(warnings)),
@@ -280,8 +281,8 @@ def _time_step(
 ) -> tuple[Precision, float, float]:
     """Return the precision that a run takes, and seconds: of a step, and of a batch's features.
 
-    A step reads the next batch meanwhile. Features count where a run computes them once, before
-    its first step; elsewhere they are 0.
+    A step reads the batches of the next one meanwhile. Features count where a run computes them
+    once, before its first step; elsewhere they are 0.
     """
     with closing(batches.after(0)) as several:
         first = next(several)
@@ -290,7 +291,7 @@ def _time_step(
         reading = _mean_seconds(lambda: next(several), times=max(_TIMED, 2 * workers))
     trained = TrainedTowers(towers)
     precision = choose_training_precision(config, trained, lambda: first.batch)
-    features_seconds = 0.0
+    num_batches, features_seconds = config.compute.accumulate_batches, 0.0
     config = with_precision(config, precision)
     trainer = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher)
     if has_fixed_features(config):
@@ -302,7 +303,7 @@ def _time_step(
     trainer.try_step(first)
     return (
         precision,
-        max(_mean_seconds(lambda: trainer.try_step(first)), reading),
+        max(_mean_seconds(lambda: trainer.try_step(first)), num_batches * reading),
         features_seconds,
     )
 

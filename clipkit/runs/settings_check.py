@@ -65,11 +65,7 @@ def check_settings(
             f"all {num_pairs} pairs are of one class, so there is nothing to tell apart: put the "
             "images into at least two class folders, or write captions beside them"
         )
-    if config.compute.batch_size > num_pairs:
-        raise InputError(
-            f"compute.batch_size {config.compute.batch_size} is more than the {num_pairs} pairs of "
-            f"an epoch{_by_weights(config)}, which has no whole batch: set at most {num_pairs}"
-        )
+    _check_batches(config, num_pairs)
     if model.is_image_fixed and model.is_text_fixed:
         raise InputError(
             "model.lock_image and model.lock_text leave nothing to train: unlock a tower, or some "
@@ -102,6 +98,22 @@ def check_settings(
         )
 
 
+def _check_batches(config: RunConfig, num_pairs: int) -> None:
+    """Raise if an epoch has no whole batch, or too few for one step."""
+    size, num_batches = config.compute.batch_size, config.compute.accumulate_batches
+    if size > num_pairs:
+        raise InputError(
+            f"compute.batch_size {size} is more than the {num_pairs} pairs of an epoch"
+            f"{_by_weights(config)}, which has no whole batch: set at most {num_pairs}"
+        )
+    if num_batches > num_pairs // size:
+        raise InputError(
+            f"compute.accumulate_batches {num_batches} is more than the {num_pairs // size} whole "
+            f"batches of an epoch of {num_pairs} pairs{_by_weights(config)}, so that no step is "
+            f"taken: set at most {num_pairs // size}, or a smaller compute.batch_size"
+        )
+
+
 def settings_warnings(
     config: RunConfig,
     *,
@@ -122,7 +134,9 @@ def settings_warnings(
     Returns:
         Sentences, the gravest first; empty if nothing is known against it.
     """
-    num_steps = (config.compute.epochs or 0) * (num_pairs // config.compute.batch_size)
+    compute = config.compute
+    per_epoch = num_pairs // compute.batch_size // compute.accumulate_batches
+    num_steps = (compute.epochs or 0) * per_epoch
     return [
         *_rate_warnings(config),
         *_step_warnings(config, num_steps),

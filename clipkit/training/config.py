@@ -42,7 +42,7 @@ from clipkit.training.config_values import (
 LossKind = Literal["infonce", "sigmoid"]
 ScheduleKind = Literal["cosine", "constant"]
 Sharding = Literal["ddp", "fsdp"]
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 CONFIG_RULE = "the config must be a RunConfig, as RunConfig.from_toml returns it"
 _MOST_WEIGHT = 1e6
@@ -306,6 +306,9 @@ class OptimizerConfig:
     clip_norm: NonNegative = 1.0  # largest norm of the whole gradient; 0: any
     schedule: ScheduleKind = "cosine"  # of the learning rate after warmup, to 0; or "constant"
     warmup_fraction: Share = 0.1  # of all steps
+    # Of a moving average of the trained weights, as in 0.999, which is what is validated and
+    # written as the model; 0: none, the model is the weights as they are.
+    ema_decay: PartialShare = 0.0
 
 
 @checked_settings("compute")
@@ -313,12 +316,16 @@ class OptimizerConfig:
 class ComputeConfig:
     """Batch size, chunk size, epochs, device, precision and sharding."""
 
-    batch_size: Whole = 64  # pairs in a step, over all processes
+    batch_size: Whole = 64  # pairs that are learnt against each other, over all processes
     # Pairs that a process computes at once (GradCache); 0: all of its share.
     chunk_size: Count = 0
+    # Batches whose gradients are averaged for one step. A pair has the negatives of its own batch
+    # only: a larger batch_size with a chunk_size takes the same memory and has them all.
+    accumulate_batches: PositiveCount = 1
     epochs: PositiveCount | None = None  # None: 5 fine-tuning, 32 from scratch
     device: Text = "auto"  # "cpu", "cuda", "mps"
-    precision: Precision = "auto"  # bf16 by autocast, where it is fast
+    # Autocast: bf16 where it is fast, fp16 on CUDA that has no bf16 (T4, V100), else fp32.
+    precision: Precision = "auto"
     sharding: Sharding = "ddp"  # of several processes; fsdp: weights are sharded as well
     compile: Flag = False  # torch.compile of both encoders
 

@@ -7,7 +7,7 @@ import itertools
 import multiprocessing
 import signal
 import warnings
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -92,8 +92,12 @@ class PairBatches:
         Raises:
             TrainingError: If the pairs cannot be read.
         """
-        with closing(self._read_ahead(itertools.count(step))) as steps:
-            for read in steps:
+        yield from self.numbered(itertools.count(step))
+
+    def numbered(self, numbers: Iterable[int]) -> Generator[LoadedBatch]:
+        """Yield this rank's part of batches by their numbers, from 0 over the whole run."""
+        with closing(self._read_ahead(numbers)) as batches:
+            for read in batches:
                 if isinstance(read, ClipkitError):
                     raise read
                 yield self._collate(read)
@@ -136,6 +140,49 @@ class PairBatches:
         )
         teacher_images = None if self._teacher_view is None else views[self._teacher_view]
         return LoadedBatch(batch, read.captions, teacher_images, read.bad)
+
+
+class BatchGroups:
+    """The steps of a run, each of several batches whose gradients are averaged.
+
+    The batches of an epoch that fill no group are left out, as pairs are that fill no batch; the
+    next epoch has another order.
+
+    Args:
+        batches: One by one.
+        size: How many batches a step has.
+    """
+
+    def __init__(self, batches: PairBatches, size: int) -> None:
+        self._batches = batches
+        self._size = size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many whole groups go through all the pairs once."""
+        return self._batches.steps_per_epoch // self._size
+
+    def after(self, step: int) -> Generator[tuple[LoadedBatch, ...]]:
+        """Yield the batches of each step after the first ``step`` ones, without end.
+
+        Args:
+            step: How many steps are done.
+
+        Yields:
+            This rank's parts.
+
+        Raises:
+            TrainingError: If the pairs cannot be read.
+        """
+        with closing(self._batches.numbered(self._numbers(step))) as batches:
+            while True:
+                yield tuple(itertools.islice(batches, self._size))
+
+    def _numbers(self, step: int) -> Iterator[int]:
+        for one in itertools.count(step):
+            epoch, group = divmod(one, self.steps_per_epoch)
+            first = epoch * self._batches.steps_per_epoch + group * self._size
+            yield from range(first, first + self._size)
 
 
 def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:

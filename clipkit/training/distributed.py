@@ -7,10 +7,11 @@ Shapes: B rows of one rank, N rows of all ranks, those of rank 0 first.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -200,7 +201,9 @@ def without_sync(module: nn.Module) -> Iterator[None]:
         yield
 
 
-def copy_full_weights(module: nn.Module, towers: Towers) -> None:
+def copy_full_weights(
+    module: nn.Module, towers: Towers, averages: Mapping[str, Tensor] = MappingProxyType({})
+) -> None:
     """Copy the present weights into unsharded towers; with FSDP2 each rank has only a shard.
 
     All ranks call it, and all get all weights.
@@ -208,9 +211,11 @@ def copy_full_weights(module: nn.Module, towers: Towers) -> None:
     Args:
         module: What :func:`wrap` returned.
         towers: A copy of the towers that were wrapped, made before; on any device.
+        averages: Shards to copy instead of weights, by their names in the model's state dict.
     """
     full = towers.model.state_dict()
-    for name, tensor in unwrap(module).towers.model.state_dict().items():
+    present = unwrap(module).towers.model.state_dict()
+    for name, tensor in {**present, **averages}.items():
         tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         full[name].copy_(tensor.reshape(full[name].shape))
 

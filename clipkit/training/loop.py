@@ -25,6 +25,9 @@ from clipkit.training.resume import StopRequest, TrainerState
 
 # The first checkpoint of a process is due after so long.
 _FIRST_SECONDS = 60.0
+# Torch begins at 2^16 and halves it at each overflow: below this gradients overflow although they
+# are not enlarged, and after so many halvings in a row nothing is learnt.
+_LEAST_LOSS_SCALE = 1.0
 
 _Batch = TypeVar("_Batch")
 _BatchOut = TypeVar("_BatchOut", covariant=True)
@@ -71,7 +74,7 @@ class Hooks:
     log_validation: Callable[[int, Validation], None]
     validate: Callable[[], Validation | None]  # None: another rank measures
     save: Callable[[], None]  # writes a checkpoint
-    after_step: Callable[[], None]
+    after_step: Callable[[], None]  # the weights have moved
     all_reduce_max: Callable[[float], float] = lambda value: value  # largest value of all ranks
     progress: Callable[[int, int], None] = lambda done, total: None
     note_batch: Callable[[Any], None] = lambda batch: None
@@ -90,6 +93,8 @@ class TrainingLoop(Generic[_Batch]):
         optimizer: Moves the parameters; the learning rate is multiplied by a group's "rate_factor",
             if it has one.
         hooks: What happens between steps.
+        scaler: Has multiplied the gradients. If they overflow, the weights stay, the scale falls,
+            and the step counts all the same. None: they are as they are.
     """
 
     def __init__(
@@ -99,12 +104,15 @@ class TrainingLoop(Generic[_Batch]):
         batches: Batches[_Batch],
         optimizer: torch.optim.Optimizer,
         hooks: Hooks,
+        *,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self._module = module
         self._backward = backward
         self._batches = batches
         self._optimizer = optimizer
         self._hooks = hooks
+        self._scaler = scaler or torch.amp.GradScaler(enabled=False)
 
     def run(
         self,
@@ -140,17 +148,19 @@ class TrainingLoop(Generic[_Batch]):
                 batch = next(batches)
                 loaded = time.perf_counter()
                 rate = learning_rate(state.step, num_steps=num_steps, config=config)
-                metrics = self._take_step(batch, rate, config.clip_norm, state.step)
+                metrics = self._take_step(batch, rate, config.clip_norm, state)
                 state.step += 1
                 self._hooks.note_batch(batch)
-                metrics |= {
-                    "step_seconds": time.perf_counter() - begun,
-                    "data_seconds": loaded - begun,
-                }
-                state.add_metrics(metrics)
+                if metrics:
+                    metrics |= {
+                        "step_seconds": time.perf_counter() - begun,
+                        "data_seconds": loaded - begun,
+                    }
+                    state.add_metrics(metrics)
                 is_last = state.step == num_steps
                 if is_last or state.step == 1 or state.step % watch.log_steps == 0:
                     now = {"epoch": state.step / steps_per_epoch, "lr": rate}
+                    now |= self._scaling(state)
                     self._hooks.log(state.step, state.take_means() | now)
                 self._hooks.progress(state.step, num_steps)
                 must_save = is_last or state.step % (watch.checkpoint_steps or num_steps) == 0
@@ -169,25 +179,54 @@ class TrainingLoop(Generic[_Batch]):
         return state.step == num_steps or state.is_ended_early
 
     def _take_step(
-        self, batch: _Batch, rate: float, clip_norm: float, step: int
+        self, batch: _Batch, rate: float, clip_norm: float, state: TrainerState
     ) -> dict[str, float]:
+        """Take a step and return its metrics; of one that is skipped there are none."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batch)
+        self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters(), clip_norm or math.inf)
         if isinstance(norm, DTensor):  # of weights that FSDP has sharded
             norm = norm.full_tensor()
         metrics = {name: float(value) for name, value in losses.items()}
         metrics["gradient_norm"] = float(norm)
+        if self._is_overflow():
+            return self._skip(state)
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(metrics[name]):
                 raise self._diverged(
-                    f"the {name.replace('_', ' ')} of step {step + 1} is {metrics[name]}"
+                    f"the {name.replace('_', ' ')} of step {state.step + 1} is {metrics[name]}"
                 )
         self._optimizer.step()
         self._hooks.after_step()
         return metrics
+
+    def _is_overflow(self) -> bool:
+        """Return whether a gradient of any rank is not finite, and adapt the scale to it."""
+        scale = self._scaler.get_scale()
+        self._scaler.update()
+        return self._scaler.get_scale() < scale
+
+    def _skip(self, state: TrainerState) -> dict[str, float]:
+        scale = self._scaler.get_scale()
+        if scale < _LEAST_LOSS_SCALE:
+            raise self._diverged(
+                f"gradients overflow in float16 at step {state.step + 1}, after the loss scale has "
+                f"fallen to {scale:g}"
+            )
+        state.skipped_steps += 1
+        return {}
+
+    def _scaling(self, state: TrainerState) -> dict[str, float]:
+        """Return how often gradients have overflowed, and what they are multiplied by now."""
+        if not self._scaler.is_enabled():
+            return {}
+        return {
+            "skipped_steps": float(state.skipped_steps),
+            "loss_scale": self._scaler.get_scale(),
+        }
 
     def _validate(self, state: TrainerState, patience: int) -> bool:
         """Validate on one rank, and return on all whether a checkpoint must be written.

@@ -3,7 +3,7 @@
 import random
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType, TracebackType
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -31,7 +31,8 @@ _UNSHARDED = StateDictOptions(full_state_dict=True, cpu_offload=True)
 class TrainerState:
     """How far a run is, apart from its weights; checkpoints hold it under "progression"."""
 
-    step: int = 0  # optimizer steps that are done
+    step: int = 0  # steps that are done
+    skipped_steps: int = 0  # of them, for gradients that overflowed in float16
     best_score: float | None = None  # of the validations so far; higher is better
     best_fine_score: float | None = None  # of that one, for scores that are equal
     best_step: int = 0
@@ -60,6 +61,7 @@ def capture_state(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     random_states: list[dict[str, Any]],
+    averaged: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return everything but the towers' weights, as torch saves it without pickled classes.
 
@@ -70,19 +72,27 @@ def capture_state(
         module: What is trained; the maps to a teacher's space are captured, its towers are not.
         optimizer: With its moments.
         random_states: One of each rank, as :func:`random_state` returns it.
+        averaged: Weights of the model whose moving average is saved as the checkpoint's model, so
+            that they have to be captured here; their names in the model's state dict.
 
     Returns:
         Tensors, numbers and texts in dicts and lists.
     """
+    # First of all: with FSDP it shards again what the last forward pass has left whole.
+    weights = get_model_state_dict(module, options=_UNSHARDED)
+    moments: dict[str, Any] = {}
+    if optimizer.state:  # before its first step torch would take one, so that there is a state
+        moments = get_optimizer_state_dict(module, optimizer, options=_UNSHARDED)
+    kept = {f"towers.model.{name}" for name in averaged}
     return {
         "format": FORMAT,
         "progression": asdict(progress),
         "beside": {
             name: value
-            for name, value in get_model_state_dict(module, options=_UNSHARDED).items()
-            if not name.startswith("towers.")
+            for name, value in weights.items()
+            if not name.startswith("towers.") or name in kept
         },
-        "optimizer": get_optimizer_state_dict(module, optimizer, options=_UNSHARDED),
+        "optimizer": moments,
         "random": random_states,
     }
 
@@ -90,7 +100,7 @@ def capture_state(
 def restore_state(
     state: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer
 ) -> TrainerState:
-    """Restore a module, except for its towers, and an optimizer from a captured state.
+    """Restore a module, except for what a checkpoint's model has, and an optimizer.
 
     Args:
         state: What :func:`capture_state` returned, read from a file.
@@ -111,11 +121,18 @@ def restore_state(
     try:
         if state["beside"]:
             options = StateDictOptions(full_state_dict=True, strict=False)
-            set_model_state_dict(module, state["beside"], options=options)
-        set_optimizer_state_dict(module, optimizer, state["optimizer"], options=_UNSHARDED)
+            set_model_state_dict(module, _fitted(state["beside"], module), options=options)
+        if state["optimizer"]:
+            set_optimizer_state_dict(module, optimizer, state["optimizer"], options=_UNSHARDED)
     except (KeyError, ValueError, RuntimeError) as error:
         raise TrainingError(f"the training state does not fit this run: {error}") from error
     return TrainerState(**state["progression"])
+
+
+def _fitted(weights: Mapping[str, Tensor], module: nn.Module) -> dict[str, Any]:
+    """Return weights in the shapes of a module: FSDP makes rows of scale and bias."""
+    present: dict[str, Any] = dict(get_model_state_dict(module))
+    return {name: weight.reshape(present[name].shape) for name, weight in weights.items()}
 
 
 def random_state() -> dict[str, Any]:

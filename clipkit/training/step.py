@@ -3,7 +3,7 @@
 Shapes: B pairs of one rank, of which C <= B are computed at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -36,6 +36,8 @@ class ContrastiveStep:
         loss: What is minimised.
         chunk_size: C, how many pairs are computed at once; 0: all.
         autocast_dtype: What the towers compute in by autocast; None: as their weights are.
+        scale_loss: Multiplies the loss that is differentiated, see :func:`.loss_scaler`: features
+            may be float16, and so are their gradients.
     """
 
     def __init__(
@@ -45,14 +47,18 @@ class ContrastiveStep:
         *,
         chunk_size: int = 0,
         autocast_dtype: torch.dtype | None = None,
+        scale_loss: Callable[[Tensor], Tensor] = lambda loss: loss,
     ) -> None:
         self._module = module
         self._towers: TrainedTowers = unwrap(module)
         self._loss = loss
         self._chunk_size = chunk_size
         self._autocast_dtype = autocast_dtype
+        self._scale_loss = scale_loss
 
-    def backward(self, batch: Batch) -> dict[str, Tensor]:
+    def backward(
+        self, batch: Batch, *, share: float = 1.0, is_last: bool = True
+    ) -> dict[str, Tensor]:
         """Add the gradient of a batch's loss to the parameters.
 
         The random state afterwards is that of one forward pass, chunk by chunk: the last chunk's
@@ -60,21 +66,26 @@ class ContrastiveStep:
 
         Args:
             batch: This rank's pairs, as many as the others'.
+            share: What the gradient is multiplied by, 1/n where it is the mean of n batches.
+            is_last: Whether the ranks exchange the gradients that have been added up by now.
 
         Returns:
             The loss and its parts over the global batch, and "logit_scale" (a natural log);
             shape (), without gradient.
         """
         if 0 < self._chunk_size < len(batch):
-            losses, logit_scale = self._backward_in_chunks(batch)
+            losses, logit_scale = self._backward_in_chunks(batch, share, is_last=is_last)
         else:
-            representations = self._forward(batch)
-            losses, logit_scale = self._loss(representations, batch), representations.logit_scale
-            torch.autograd.backward(losses["loss"])
+            with nullcontext() if is_last else without_sync(self._module):
+                found = self._forward(batch)
+                losses, logit_scale = self._loss(found, batch), found.logit_scale
+                torch.autograd.backward(self._scale_loss(losses["loss"] * share))
         means = self._loss.ranks.all_reduce_mean(torch.stack(list(losses.values())))
         return {**dict(zip(losses, means, strict=True)), "logit_scale": logit_scale.detach()}
 
-    def _backward_in_chunks(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    def _backward_in_chunks(
+        self, batch: Batch, share: float, *, is_last: bool
+    ) -> tuple[dict[str, Tensor], Tensor]:
         chunks = batch.chunks(self._chunk_size)
         random_states, parts = [], []
         with torch.no_grad(), without_sync(self._module):
@@ -83,15 +94,15 @@ class ContrastiveStep:
                 parts.append(self._forward(chunk))
         whole = _concatenate(parts)
         losses = self._loss(whole, batch)
-        torch.autograd.backward(losses["loss"])
+        torch.autograd.backward(self._scale_loss(losses["loss"] * share))
         for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
-            is_last = number == len(chunks) - 1
-            with nullcontext() if is_last else without_sync(self._module):
+            is_last_chunk = number == len(chunks) - 1
+            with nullcontext() if is_last and is_last_chunk else without_sync(self._module):
                 random_states[number].restore()
                 with _constant_running_statistics(self._module):
                     again = self._forward(self._with_constant_features(chunk, part))
                 start = number * self._chunk_size
-                gradients = _gradients(whole, start, start + len(chunk), is_last=is_last)
+                gradients = _gradients(whole, start, start + len(chunk), is_last=is_last_chunk)
                 _backward_from(again, gradients)
         return losses, whole.logit_scale
 

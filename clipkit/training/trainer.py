@@ -4,7 +4,7 @@ Everything here runs on each rank alike.
 """
 
 import math
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import replace
 from types import MappingProxyType
@@ -22,13 +22,13 @@ from clipkit.runtime.torch_device import image_layout
 from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
-from clipkit.training.data_loading import LoadedBatch, PairBatches
+from clipkit.training.data_loading import BatchGroups, LoadedBatch, PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks, copy_full_weights, wrap
 from clipkit.training.key_names import RENAMED_SETTINGS, rename
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.mixed_precision import DTYPES
+from clipkit.training.mixed_precision import DTYPES, loss_scaler
 from clipkit.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, clamp_logit_scale
 from clipkit.training.resume import (
     TrainerState,
@@ -40,6 +40,7 @@ from clipkit.training.resume import (
 )
 from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import TrainedTowers
+from clipkit.training.weight_average import WeightAverage
 
 
 class Trainer:
@@ -69,6 +70,7 @@ class Trainer:
         self._fingerprints = {"data.train": batches.fingerprint, **fingerprints}
         self._ranks = ranks
         self._batches = batches
+        self._steps = BatchGroups(batches, config.compute.accumulate_batches)
         self._teacher = teacher
         self.towers = towers
         # The sigmoid loss may need a larger logit scale than softmax: SigLIP's models exceed 100.
@@ -77,6 +79,7 @@ class Trainer:
         self._sample: Batch | None = None  # some pairs of the newest batch
         is_sharded = config.compute.sharding == "fsdp" and ranks.world_size > 1
         self._unsharded = deepcopy(towers) if is_sharded else None
+        self._average: WeightAverage | None = None
         seed_everything(config.seed, ranks.rank)
         self._device = ranks.choose_device(config.compute.device)
         # Channels last: a step of the starter, 16 images of 260 pixels on one core, takes 2.5 s
@@ -93,30 +96,35 @@ class Trainer:
         no_decay = {f"towers.{name}" for name in no_decay_names(towers)}
         self._module = wrap(trained, config.compute.sharding, self._device)
         self._optimizer = build_optimizer(trained, config.optimizer, no_decay)
+        if config.optimizer.ema_decay:
+            self._average = WeightAverage(towers, config.optimizer.ema_decay)
+        self._measured = self._towers_to_measure()
+        self._scaler = loss_scaler(config.compute.precision, self._device)
         scale = None if teacher is None else teacher.logit_scale
         self._step = ContrastiveStep(
             self._module,
             ContrastiveLoss(config.loss, ranks, teacher_logit_scale=scale),
             chunk_size=config.compute.chunk_size,
             autocast_dtype=DTYPES[config.compute.precision],
+            scale_loss=self._scaler.scale,
         )
 
     @property
     def num_steps(self) -> int:
         """Steps of the whole run."""
         assert self._config.compute.epochs is not None  # the config is resolved
-        return self._config.compute.epochs * self._batches.steps_per_epoch
+        return self._config.compute.epochs * self._steps.steps_per_epoch
 
     @property
     def measured_towers(self) -> Towers:
-        """Towers to validate: those that are trained or, if these are sharded, an unsharded copy.
+        """Towers to validate and save: those that are trained, or their moving average.
 
-        The copy is up to date while the trainer validates or saves.
+        If weights are sharded, an unsharded copy, up to date while the trainer validates or saves.
         """
-        return self.towers if self._unsharded is None else self._unsharded
+        return self._measured
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Resume from the training state of a checkpoint; the towers have its weights already.
+        """Resume from the training state of a checkpoint, whose weights the towers came with.
 
         Args:
             saved: As the checkpoint holds it.
@@ -132,6 +140,8 @@ class Trainer:
                     "back to resume, or choose another output"
                 )
         self.state = restore_state(saved, self._module, self._optimizer)
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(saved["scaler"])
         random_states = saved["random"]
         if len(random_states) == self._ranks.world_size:
             restore_random_state(random_states[self._ranks.rank])
@@ -170,15 +180,20 @@ class Trainer:
             log_validation=log_validation,
             validate=lambda: self._validate(measure),
             save=lambda: self._save(checkpoints),
-            after_step=lambda: clamp_logit_scale(self.towers, most=self._max_logit_scale),
+            after_step=self._after_step,
             all_reduce_max=self._ranks.all_reduce_max,
             progress=progress,
-            note_batch=lambda batch: self._note_batch(batch, checkpoints),
+            note_batch=lambda batches: self._note_batches(batches, checkpoints),
             has_finite_features=self._has_finite_features,
             newest_checkpoint=checkpoints.newest_path,
         )
-        loop: TrainingLoop[LoadedBatch] = TrainingLoop(
-            self._module, self._backward, self._batches, self._optimizer, hooks
+        loop: TrainingLoop[tuple[LoadedBatch, ...]] = TrainingLoop(
+            self._module,
+            self._backward,
+            self._steps,
+            self._optimizer,
+            hooks,
+            scaler=self._scaler,
         )
         return loop.run(
             self.state,
@@ -190,12 +205,29 @@ class Trainer:
     def try_step(self, batch: LoadedBatch) -> None:
         """Compute a step's gradient and discard it, to time the step."""
         self._module.train()
-        losses = self._backward(batch)
+        losses = self._backward([batch] * self._config.compute.accumulate_batches)
+        if self._average is not None:
+            self._average.update(1)  # of weights that have not moved
         float(losses["loss"])  # waits for a GPU
         self._optimizer.zero_grad(set_to_none=True)
 
-    def _backward(self, loaded: LoadedBatch) -> Mapping[str, Tensor]:
-        """Add the gradient of a batch's loss to the parameters; return the loss and its parts."""
+    def _after_step(self) -> None:
+        clamp_logit_scale(self.towers, most=self._max_logit_scale)
+        if self._average is not None:
+            self._average.update(self.state.step - self.state.skipped_steps + 1)
+
+    def _backward(self, group: Sequence[LoadedBatch]) -> Mapping[str, Tensor]:
+        """Add the mean gradient of batches to the parameters; return means of loss and parts."""
+        losses = [
+            self._step.backward(
+                self._on_device(loaded), share=1 / len(group), is_last=number == len(group)
+            )
+            for number, loaded in enumerate(group, start=1)
+        ]
+        return {name: torch.stack([one[name] for one in losses]).mean() for name in losses[0]}
+
+    def _on_device(self, loaded: LoadedBatch) -> Batch:
+        """Return a batch on this rank's device, with a teacher's features if there is one."""
         batch = loaded.batch
         if self._teacher is not None:
             assert loaded.teacher_images is not None  # batches have the teacher's view
@@ -203,13 +235,14 @@ class Trainer:
                 loaded.teacher_images, loaded.captions, chunk_size=self._config.compute.chunk_size
             )
             batch = replace(batch, teacher=features)
-        return self._step.backward(batch.to(self._device, self._layout))
+        return batch.to(self._device, self._layout)
 
-    def _note_batch(self, batch: LoadedBatch, checkpoints: RunCheckpoints) -> None:
-        new = batch.bad.keys() - self.state.bad.keys()
-        self.state.bad = batch.bad | self.state.bad
-        self._check_bad(new, checkpoints)
-        self._sample = batch.batch.chunks(2)[0]
+    def _note_batches(self, batches: Sequence[LoadedBatch], checkpoints: RunCheckpoints) -> None:
+        known = self.state.bad.keys()
+        for batch in batches:
+            self.state.bad = batch.bad | self.state.bad
+        self._check_bad(self.state.bad.keys() - known, checkpoints)
+        self._sample = batches[-1].batch.chunks(2)[0]
 
     def _check_bad(self, new: Set[str], checkpoints: RunCheckpoints) -> None:
         """Raise if pairs that were just found to be bad are more than the run may lose."""
@@ -246,8 +279,11 @@ class Trainer:
             self.state.bad = bad | self.state.bad
         self._check_bad(self.state.bad.keys() - known, checkpoints)
         random_states = self._ranks.all_gather_objects(random_state())
-        saved = capture_state(self.state, self._module, self._optimizer, random_states)
-        saved["sources"] = self._fingerprints
+        averaged = () if self._average is None else self._average.tensors
+        saved = capture_state(
+            self.state, self._module, self._optimizer, random_states, averaged=averaged
+        )
+        saved |= {"sources": self._fingerprints, "scaler": self._scaler.state_dict()}
         self._update_unsharded()
         if self._ranks.rank == 0:
             checkpoints.save(self.state.step, self.measured_towers, saved)
@@ -255,9 +291,15 @@ class Trainer:
         self._ranks.barrier()  # no rank trains on before the checkpoint is there
 
     def _update_unsharded(self) -> None:
-        """Copy the weights of sharded towers to their unsharded copy; all ranks call this."""
+        """Copy what is measured of sharded towers to their unsharded copy; all ranks call this."""
         if self._unsharded is not None:
-            copy_full_weights(self._module, self._unsharded)
+            averages = {} if self._average is None else self._average.tensors
+            copy_full_weights(self._module, self._unsharded, averages)
+
+    def _towers_to_measure(self) -> Towers:
+        if self._unsharded is not None:
+            return self._unsharded
+        return self.towers if self._average is None else self._average.averaged_towers()
 
 
 def _compile(towers: Towers) -> None:

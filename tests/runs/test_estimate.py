@@ -123,11 +123,15 @@ class DiskUsage(NamedTuple):
     free: int
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.9])
 @pytest.mark.parametrize("lock", [False, True])
 def test_checkpoints_are_as_large_as_was_foretold(
-    fine_tune: Callable[..., Path], *, lock: bool
+    fine_tune: Callable[..., Path], *, lock: bool, decay: float
 ) -> None:
-    config = RunConfig.from_toml(fine_tune(model={"lock_image": lock}, compute={"epochs": 1}))
+    path = fine_tune(
+        model={"lock_image": lock}, compute={"epochs": 1}, optimizer={"ema_decay": decay}
+    )
+    config = RunConfig.from_toml(path)
 
     found = check(config)
     train(config, callbacks=QUIET)

@@ -22,6 +22,14 @@ pytestmark = pytest.mark.slow
 SETTINGS: dict[str, dict[str, Any]] = {
     "infonce": {},
     "sigmoid in chunks": {"loss": {"kind": "sigmoid"}, "compute": {"chunk_size": 2}},
+    "averages over two batches": {
+        "optimizer": {"ema_decay": 0.9},
+        "compute": {"accumulate_batches": 2, "epochs": 3},
+    },
+    "averages of split weights over two batches": {
+        "optimizer": {"ema_decay": 0.9},
+        "compute": {"sharding": "fsdp", "accumulate_batches": 2, "epochs": 3},
+    },
     "split weights": {"compute": {"sharding": "fsdp"}},
     "split weights in chunks": {"compute": {"sharding": "fsdp", "chunk_size": 2}},
 }
@@ -38,7 +46,8 @@ def test_two_processes_reach_the_weights_of_one(
 
     assert (first.status, second.status) == (0, 0), first.err + second.err
     assert (second.out, second.err) == ("", "")
-    assert "10 steps on 40 pairs" in first.out
+    num_steps = 6 if "two batches" in setting else 10
+    assert f"{num_steps} steps on 40 pairs" in first.out
     assert_equal_weights(one, two)
 
 
@@ -97,11 +106,18 @@ def test_two_processes_on_a_cpu_warn_of_batch_norm_that_is_trained(
     assert (first.status, second.status, second.err) == (0, 0, "")
 
 
+@pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9}])
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_killed_processes_go_on_bit_for_bit(
-    write_run: WriteRun, tmp_path: Path, sharding: str
+    write_run: WriteRun, tmp_path: Path, sharding: str, settings: dict[str, float]
 ) -> None:
-    changes = {"compute": {"sharding": sharding}, "model": {"patch_dropout": 0.5}}
+    """With an average also in half precision, where early steps are skipped."""
+    precision = "fp16" if settings else "fp32"
+    changes: dict[str, Any] = {
+        "compute": {"sharding": sharding, "precision": precision},
+        "optimizer": settings,
+        "model": {"patch_dropout": 0.5},
+    }
     whole, killed = write_run("whole", **changes), write_run("killed", **changes)
     run_ranks(["train", whole], tmp_path, world_size=2)
     words = ["train", killed, "--set", "watch.checkpoint_minutes=0"]
@@ -126,6 +142,22 @@ def test_run_goes_on_with_another_number_of_processes(
 
     assert (first.status, second.status) == (0, 0), first.err + second.err
     assert "resuming after step 5 of 10" in first.err
+    assert_equal_weights(whole, killed)
+
+
+def test_an_average_of_split_weights_goes_on_in_one_process(
+    write_run: WriteRun, train: Train, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"optimizer": {"ema_decay": 0.9}, "compute": {"sharding": "fsdp"}}
+    whole, killed = write_run("whole", **changes), write_run("killed", **changes)
+    assert train(whole).status == 0
+    words = ["train", killed, "--set", "watch.checkpoint_steps=5"]
+
+    run_ranks(words, tmp_path, world_size=2, signal_at=(7, signal.SIGKILL))
+    ended = train(killed)
+
+    assert ended.status == 0, ended.err
+    assert "resuming after step 5 of 10" in ended.err
     assert_equal_weights(whole, killed)
 
 

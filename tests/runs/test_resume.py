@@ -19,6 +19,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "patch dropout": {"model": {"patch_dropout": 0.5}},
     "GradCache": {"model": {"patch_dropout": 0.5}, "compute": {"chunk_size": 3}},
     "augmented": {"data": {"horizontal_flip": 0.5, "color_jitter": 0.5}},
+    "average, half precision": {
+        "model": {"patch_dropout": 0.5},
+        "optimizer": {"ema_decay": 0.9},
+        "data": {"validation_fraction": 0.2},
+        "compute": {"batch_size": 6, "precision": "fp16"},
+    },
+    "steps of two batches": {
+        "model": {"patch_dropout": 0.5},
+        "compute": {"batch_size": 4, "accumulate_batches": 2, "chunk_size": 3},
+    },
     "sigmoid, validated": {
         "loss": {"kind": "sigmoid"},
         "data": {"validation_fraction": 0.2},

@@ -238,6 +238,11 @@ def test_all_that_is_wrong_is_named_the_rate_first() -> None:
             r"batch_size 64 is more than the 63 pairs of an epoch, .*at most 63",
         ),
         (
+            _change(TUNING, compute={"accumulate_batches": 4}),
+            {"num_pairs": 255},
+            r"accumulate_batches 4 is more than the 3 whole batches of an epoch .*at most 3",
+        ),
+        (
             _change(TUNING, model={"lock_image": True, "lock_text": True}),
             {},
             "leave nothing to train",

@@ -23,7 +23,7 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.training.batch import Batch
 from clipkit.training.config import LossConfig
-from clipkit.training.data_loading import LoadedBatch, PairBatches
+from clipkit.training.data_loading import BatchGroups, LoadedBatch, PairBatches
 from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.pair_reading import PairReader, PairSampler, ReadPairs, StepRows
@@ -348,6 +348,31 @@ def test_workers_are_other_processes_and_end_when_the_batches_are_closed(
     assert len(children) == 2
     several.close()
     assert not any(child.is_alive() for child in children)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_steps_of_several_batches_leave_out_the_rest_of_an_epoch(
+    tokenizer: Tokenizer, workers: int
+) -> None:
+    """26 pairs are five batches of five, so two steps of two; the next epoch begins at the sixth.
+
+    The first step that is asked for is the second of the first epoch.
+    """
+    single = take(batches(tokenizer, batch_size=5), 0, 10)
+    these = BatchGroups(batches(tokenizer, batch_size=5, workers=workers), 2)
+    assert these.steps_per_epoch == 2
+    with closing(these.after(1)) as groups:
+        found = [next(groups) for _ in range(3)]
+    numbers = [(2, 3), (5, 6), (7, 8)]
+    for group, expected in zip(found, numbers, strict=True):
+        check_equal(list(group), [single[number] for number in expected])
+
+
+@pytest.mark.parametrize("step", [0, 3, 7])
+def test_steps_of_one_batch_are_the_batches(tokenizer: Tokenizer, step: int) -> None:
+    with closing(BatchGroups(batches(tokenizer), 1).after(step)) as groups:
+        found = [batch for _ in range(4) for batch in next(groups)]
+    check_equal(found, take(batches(tokenizer), step, 4))
 
 
 def test_a_batch_that_is_never_asked_for_again_is_read_no_further(tokenizer: Tokenizer) -> None:

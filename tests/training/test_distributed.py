@@ -1,6 +1,8 @@
 """Several real processes over gloo, each with its share, against one process with all the pairs."""
 
 import os
+from collections.abc import Generator
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from clipkit.errors import LostProcessError
 from clipkit.models.towers import Towers
 from clipkit.training import distributed
 from clipkit.training.batch import Batch, TeacherFeatures
-from clipkit.training.config import LossConfig, Sharding
+from clipkit.training.config import LossConfig, OptimizerConfig, Sharding, WatchConfig
 from clipkit.training.distributed import (
     Ranks,
     copy_full_weights,
@@ -25,10 +27,12 @@ from clipkit.training.distributed import (
     unwrap,
     wrap,
 )
+from clipkit.training.loop import Hooks, TrainingLoop
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.resume import TrainerState, capture_state, restore_state
 from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import Representations
+from clipkit.training.weight_average import WeightAverage
 from tests.reference import contrastive
 from tests.training.conftest import make_batch, make_towers
 
@@ -133,6 +137,55 @@ def test_split_weights_and_moments_are_whole_again_to_be_saved(
         for name, tensor in weights.items():
             # AdamW divides by the root of a gradient's square: rounding shows where that is small.
             assert torch.allclose(results["weights"][name], tensor, atol=1e-7), name
+
+
+def test_averages_of_split_weights_are_whole_to_be_saved(
+    outcome: list[dict[Any, Any]], tmp_path: Path
+) -> None:
+    """After one step of AdamW: 2/11 of the start and 9/11 of what it came to."""
+    module = make_towers("bert", tmp_path)
+    start = {name: tensor.clone() for name, tensor in module.towers.model.state_dict().items()}
+    gradients, _ = _one_process(len(outcome), tmp_path, "infonce", 0)
+    for name, parameter in module.named_parameters():
+        parameter.grad = gradients[name]
+    torch.optim.AdamW(module.parameters(), lr=1e-3).step()
+
+    for rank, results in enumerate(outcome):
+        assert results["average"].keys() == start.keys()
+        for name, tensor in module.towers.model.state_dict().items():
+            expected = tensor
+            if tensor.is_floating_point():
+                expected = 2 / 11 * start[name] + 9 / 11 * tensor
+            assert torch.allclose(results["average"][name], expected, atol=1e-7), name
+            if rank == 0 and tensor.is_floating_point():
+                found = results["trained"][f"towers.model.{name}"]
+                assert torch.allclose(found.reshape(tensor.shape), tensor, atol=1e-7), name
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_all_skip_a_step_whose_gradient_overflows_on_one(
+    outcome: list[dict[Any, Any]], sharding: Sharding
+) -> None:
+    weights = [results["overflow", sharding][2] for results in outcome]
+    for results in outcome:
+        assert results["overflow", sharding][:2] == (2.0**15, 1)
+    assert all(torch.equal(weight, weights[0]) for weight in weights)
+    assert bool(weights[0].isfinite().all())
+
+
+@pytest.mark.parametrize(("sharding", "size"), [("ddp", 0), ("ddp", 3), ("fsdp", 0), ("fsdp", 3)])
+def test_a_mean_over_batches_is_exchanged_once(
+    outcome: list[dict[Any, Any]], tmp_path: Path, sharding: Sharding, size: int
+) -> None:
+    """Twice the same pairs, which differ by the dropout that each time draws."""
+    expected = _mean_of_one_process(len(outcome), tmp_path, size)
+    for results in outcome:
+        gradients, num_sent = results["mean", sharding, size]
+        for name, tensor in expected.items():
+            difference = (gradients[name].reshape(tensor.shape) - tensor).abs().max()
+            assert float(difference) <= EXACT, name
+        if sharding == "ddp":
+            assert num_sent == results["sent", "ddp", "infonce", 0]
 
 
 def test_processes_tell_each_other_rows_means_and_the_largest(
@@ -263,6 +316,24 @@ def _one_process(
     return contrastive.gradients(module, value), value.item()
 
 
+def _mean_of_one_process(world_size: int, directory: Path, size: int) -> dict[str, Tensor]:
+    """Return the mean gradient of all pairs, twice, under the random numbers of each process."""
+    module, batch = _towers(directory, "infonce"), _whole_batch("infonce")
+    parts: list[list[Representations]] = [[], []]
+    for rank, share in enumerate(batch.chunks(NUM // world_size)):
+        torch.manual_seed(100 + rank)
+        for several in parts:
+            several += [module(chunk) for chunk in share.chunks(size or len(share))]
+    losses = []
+    for several in parts:
+        columns = zip(*several, strict=True)
+        whole = Representations(
+            *(torch.cat(c) if c[0] is not None and c[0].ndim else c[0] for c in columns)
+        )
+        losses.append(_loss("infonce", Ranks())(whole, batch)["loss"])
+    return contrastive.gradients(module, torch.stack(losses).mean())
+
+
 def _run(rank: int, directory: str) -> None:
     """Be one of three processes, and then one of two unless it is the last."""
     torch.set_num_threads(1)
@@ -296,6 +367,9 @@ def _compute_cases(ranks: Ranks, place: Path) -> dict[Any, Any]:
         losses = step.backward(share)
         results[sharding, loss, size] = _whole_gradients(unwrap(module)), losses
         results["sent", sharding, loss, size] = sum(sent)
+        if loss == "infonce":
+            results["mean", sharding, size] = _mean_of_batches(ranks, place, sharding, size)
+            results["overflow", sharding] = _overflow_on_one(ranks, place, sharding)
         if (sharding, loss, size) == ("fsdp", "infonce", 0):
             results |= _two_steps(module, _towers(place, loss).towers)
     return results
@@ -313,9 +387,14 @@ def _noted_allreduce(  # torch wants the annotation, and does not tell mypy of t
 def _two_steps(module: nn.Module, whole: Towers) -> dict[str, Any]:
     """Take a step of AdamW, and another from what was saved after the first."""
     first = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    average = WeightAverage(unwrap(module).towers, 0.5)
     first.step()
-    saved = [capture_state(TrainerState(step=1), module, first, [])]
+    average.update(1)
+    averaged = deepcopy(whole)
+    copy_full_weights(module, averaged, average.tensors)
+    saved = [capture_state(TrainerState(step=1), module, first, [], averaged=average.tensors)]
     dist.broadcast_object_list(saved)  # as all processes read one file
+    trained = dict(saved[0]["beside"])  # torch puts shards in its place
     gradients = [parameter.grad for parameter in module.parameters()]
     second = torch.optim.AdamW(module.parameters(), lr=1e-3)
     second.zero_grad()  # torch loads no state into an optimizer under way
@@ -325,7 +404,79 @@ def _two_steps(module: nn.Module, whole: Towers) -> dict[str, Any]:
     second.step()
     copy_full_weights(module, whole)
     split = sum(_local(parameter).numel() for parameter in module.parameters())
-    return {"split": split, "weights": whole.model.state_dict()}
+    return {
+        "split": split,
+        "weights": whole.model.state_dict(),
+        "average": averaged.model.state_dict(),
+        "trained": trained,
+    }
+
+
+class _Repeated:
+    """Batches that are all the same."""
+
+    steps_per_epoch = 3
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+
+    def after(self, step: int) -> Generator[Batch]:
+        while True:
+            yield self._batch
+
+
+def _overflow_on_one(ranks: Ranks, place: Path, sharding: Sharding) -> tuple[float, int, Tensor]:
+    """Train three steps in the first of which a gradient of rank 0 overflows.
+
+    With FSDP it is in the shard of that rank alone; DDP has sent it to all of them.
+
+    Returns:
+        The scale, how many steps were skipped, and a weight.
+    """
+    module = wrap(_towers(place, "infonce"), sharding, torch.device("cpu"))
+    whole = _towers(place, "infonce").towers
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    step = ContrastiveStep(module, _loss("infonce", ranks), scale_loss=scaler.scale)
+    state = TrainerState()
+
+    def backward(batch: Batch) -> dict[str, Tensor]:
+        losses = step.backward(batch)
+        if state.step == 0 and (sharding == "ddp" or ranks.rank == 0):
+            gradient = unwrap(module).towers.model.visual.class_embedding.grad
+            assert gradient is not None
+            _local(gradient).view(-1)[0] = torch.inf
+        return losses
+
+    hooks = Hooks(
+        log=lambda step, metrics: None,
+        log_validation=lambda step, validation: None,
+        validate=lambda: None,
+        save=lambda: None,
+        after_step=lambda: None,
+        all_reduce_max=ranks.all_reduce_max,
+    )
+    share = _whole_batch("infonce").chunks(NUM // ranks.world_size)[ranks.rank]
+    optimizer = torch.optim.AdamW(module.parameters())
+    loop = TrainingLoop(module, backward, _Repeated(share), optimizer, hooks, scaler=scaler)
+    loop.run(state, epochs=1, config=OptimizerConfig(lr=1e-3), watch=WatchConfig())
+    copy_full_weights(module, whole)
+    return scaler.get_scale(), state.skipped_steps, whole.model.visual.proj
+
+
+def _mean_of_batches(
+    ranks: Ranks, place: Path, sharding: Sharding, size: int
+) -> tuple[dict[str, Tensor], int]:
+    """Return the gradients of two batches, each a half, and how many numbers were sent."""
+    module = wrap(_towers(place, "infonce"), sharding, torch.device("cpu"))
+    step = ContrastiveStep(module, _loss("infonce", ranks), chunk_size=size)
+    sent: list[int] = []
+    if isinstance(module, DistributedDataParallel):
+        module.register_comm_hook(sent, _noted_allreduce)
+    share = _whole_batch("infonce").chunks(NUM // ranks.world_size)[ranks.rank]
+    torch.manual_seed(100 + ranks.rank)
+    for number in range(2):
+        step.backward(share, share=1 / 2, is_last=number == 1)
+    return _whole_gradients(unwrap(module)), sum(sent)
 
 
 def _made_before(ranks: Ranks, folder: Path) -> list[str]:

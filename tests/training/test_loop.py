@@ -49,12 +49,14 @@ class SlopeStep:
         self._pair = pair
         self._losses = itertools.chain(losses, itertools.repeat(1.0))
         self._slopes = slopes
+        self.scale: Callable[[Tensor], Tensor] = lambda loss: loss
         self.seen: list[tuple[int, bool]] = []  # batches, and whether the module was in training
 
     def backward(self, batch: int) -> Mapping[str, Tensor]:
         self.seen.append((batch, self._pair.training))
         plain, fast = self._slopes
-        torch.autograd.backward((plain * self._pair.plain + fast * self._pair.fast).sum())
+        loss = (plain * self._pair.plain + fast * self._pair.fast).sum()
+        torch.autograd.backward(self.scale(loss))
         return {"loss": torch.tensor(next(self._losses)), "part": torch.tensor(0.25)}
 
 
@@ -101,6 +103,7 @@ class Run:
     signal_at: Mapping[int, Sequence[signal.Signals]] = field(default_factory=dict)
     all_reduce_max: Callable[[float], float] = lambda value: value
     has_finite_features: Callable[[], bool] = lambda: True
+    scaler: torch.amp.GradScaler | None = None
 
     def __post_init__(self) -> None:
         self.pair = Pair()
@@ -136,8 +139,10 @@ class Run:
             has_finite_features=self.has_finite_features,
             newest_checkpoint=lambda: Path(f"step-{self.saved_steps[-1]}") if self.saved else None,
         )
+        if self.scaler is not None:
+            self.step.scale = self.scaler.scale
         loop: TrainingLoop[int] = TrainingLoop(
-            self.pair, self.step.backward, self.numbers, optimizer, hooks
+            self.pair, self.step.backward, self.numbers, optimizer, hooks, scaler=self.scaler
         )
         settings = WatchConfig(**{"log_steps": 1, **watch})
         return loop.run(self.state, epochs=epochs, config=config, watch=settings)
@@ -229,6 +234,55 @@ def test_a_gradient_that_is_no_number_ends_it_too() -> None:
         run.train()
     assert run.pair.plain.item() == 0
     assert run.saved == []
+
+
+def test_a_gradient_that_overflows_only_lowers_the_scale() -> None:
+    """4 * 2^126 is no float32; 4 * 2^125 is, and 3 * 2^126."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)
+    run = Run(numbers=Numbers(2), scaler=scaler)
+    config = OptimizerConfig(lr=0.1, clip_norm=1.0, schedule="constant", warmup_fraction=0)
+    assert run.train(config=config)
+    # Three steps of four, each of 0.1 along a gradient of norm 5 that is clipped to 1.
+    assert run.pair.plain.item() == pytest.approx(-0.1 * 3 * 0.6)
+    assert run.pair.fast.item() == pytest.approx(-0.1 * 3 * 0.8)
+    assert run.noted == [0, 1, 2, 3]
+    assert len(run.after_step) == 3
+    assert (run.state.step, run.state.skipped_steps) == (4, 1)
+    first, *others = (metrics for _, metrics in run.logged)
+    assert first == {"epoch": 0.5, "lr": 0.1, "skipped_steps": 1, "loss_scale": 2.0**125}
+    for metrics in others:
+        assert metrics["skipped_steps"] == 1 and metrics["loss_scale"] == 2.0**125
+        assert metrics["gradient_norm"] == pytest.approx(5)
+        assert metrics["loss"] == 1
+
+
+def test_what_is_logged_leaves_out_the_steps_that_are_skipped() -> None:
+    """Losses of 1 to 4, of which the third overflows at 2^126: the mean of 2 and 4 is 3."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**125, growth_interval=2)
+    run = Run(numbers=Numbers(4), losses=[1.0, 2.0, math.nan, 4.0], scaler=scaler)
+    assert run.train(epochs=1, log_steps=4)
+    assert [step for step, _ in run.logged] == [1, 4]
+    assert run.logged[-1][1]["loss"] == 3
+    assert run.logged[-1][1]["skipped_steps"] == 1
+
+
+def test_gradients_that_overflow_at_any_scale_are_divergence() -> None:
+    """From 2^16 down to 1/2 are 17 halvings, the last of which is one too many."""
+    run = Run(numbers=Numbers(50), slopes=(3, math.nan), scaler=torch.amp.GradScaler("cpu"))
+    words = (
+        "gradients overflow in float16 at step 17, after the loss scale has fallen to 0.5: training"
+        ' has diverged and was not saved. Start again .*compute.precision = "fp32"'
+    )
+    with pytest.raises(TrainingError, match=words):
+        run.train()
+    assert run.pair.plain.item() == 0
+    assert run.state.skipped_steps == 16
+
+
+def test_a_loss_that_is_no_number_ends_it_with_a_scale_too() -> None:
+    run = Run(losses=[1.0, math.inf], scaler=torch.amp.GradScaler("cpu"))
+    with pytest.raises(TrainingError, match="the loss of step 2 is inf"):
+        run.train()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def nothing() -> Batch:
     raise AssertionError("nothing is to be tried")
 
 
-@pytest.mark.parametrize("asked", ["fp32", "bf16"])
+@pytest.mark.parametrize("asked", ["fp32", "bf16", "fp16"])
 def test_what_is_asked_for_is_taken(towers_of: Make, asked: Precision) -> None:
     assert choose_training_precision(config(asked), towers_of("vit"), nothing) == asked
 
@@ -77,7 +77,7 @@ def test_trying_leaves_no_trace(towers_of: Make) -> None:
 
 @pytest.mark.parametrize(
     ("device", "has_bf16", "expected"),
-    [("cuda", True, "bf16"), ("cuda", False, "fp32"), ("mps", True, "fp32")],
+    [("cuda", True, "bf16"), ("cuda", False, "fp16"), ("mps", True, "fp32")],
 )
 def test_on_other_devices_nothing_is_tried(
     towers_of: Make,

@@ -183,6 +183,80 @@ def test_running_statistics_move_once_for_each_chunk(towers_of: TowersOf) -> Non
     assert all(m.track_running_stats for m in module.modules() if isinstance(m, nn.BatchNorm2d))
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_mean_over_batches_is_that_of_their_gradients(towers_of: TowersOf, size: int) -> None:
+    """Each pair has the negatives of its own batch."""
+    module, batches = towers_of("vit"), make_batch(NUM).chunks(NUM // 2)
+    torch.manual_seed(5)
+    means: dict[str, Tensor] = {}
+    for batch in batches:
+        parts = _forward(module, batch, size or len(batch))
+        loss = contrastive.infonce(
+            parts.image_features,
+            parts.text_features,
+            parts.logit_scale.exp(),
+            None,
+            batch.caption_keys.tolist(),
+            batch.image_keys.tolist(),
+        )
+        gradients = contrastive.gradients(module, loss)
+        for name, gradient in gradients.items():
+            means[name] = means.get(name, torch.zeros_like(gradient)) + gradient / 2
+    module.zero_grad()
+
+    torch.manual_seed(5)
+    step = ContrastiveStep(module, _loss(), chunk_size=size)
+    for number, batch in enumerate(batches):
+        step.backward(batch, share=1 / 2, is_last=number == 1)
+
+    assert contrastive.largest_difference(_left(module), means) <= EXACT
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_scaled_gradient_is_the_same_but_for_its_scale(towers_of: TowersOf, size: int) -> None:
+    """A power of two is exact where nothing overflows; the losses are as they were."""
+    module, batch = towers_of("bert"), make_batch(NUM)
+    expected = {name: tensor.clone() for name, tensor in _step(module, batch, size).items()}
+    module.zero_grad()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+
+    torch.manual_seed(5)
+    step = ContrastiveStep(module, _loss(), chunk_size=size, scale_loss=scaler.scale)
+    losses = step.backward(batch)
+
+    found = _left(module)
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        assert torch.equal(gradient / 2.0**40, expected[name]), name
+    assert losses["loss"] < 10
+
+
+def test_small_gradients_of_half_precision_need_the_scale(towers_of: TowersOf) -> None:
+    """A loss of 2^-30 has gradients below 2^-24, the least that float16 has.
+
+    In chunks they would vanish in the features, which are float16 too.
+    """
+    batch = make_batch(NUM)
+    tiny = LossConfig(contrastive_weight=2.0**-30)
+
+    def largest(scale: float) -> float:
+        module = towers_of("vit").float()
+        step = ContrastiveStep(
+            module,
+            _loss(tiny),
+            chunk_size=3,
+            autocast_dtype=torch.float16,
+            scale_loss=lambda loss: loss * scale,
+        )
+        step.backward(batch)
+        gradient = module.towers.model.visual.conv1.weight.grad
+        assert gradient is not None and gradient.dtype == torch.float32
+        return float(gradient.abs().max())
+
+    assert largest(1.0) == 0
+    assert largest(2.0**30) > 1e-6
+
+
 @pytest.mark.parametrize("is_image_locked", [True, False])
 def test_a_locked_tower_runs_once_and_the_other_gets_its_exact_gradient(
     towers_of: TowersOf, is_image_locked: bool

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shutil
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from clipkit.data.pair import Pair
 from clipkit.errors import TrainingError
@@ -19,9 +21,11 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.building import with_logit_bias
 from clipkit.models.checkpoint import load_towers
-from clipkit.models.freezing import set_patch_dropout
+from clipkit.models.freezing import no_decay_names, set_patch_dropout
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
+from clipkit.training import trainer as trainer_module
+from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import (
     ComputeConfig,
@@ -29,6 +33,7 @@ from clipkit.training.config import (
     LossConfig,
     ModelConfig,
     OptimizerConfig,
+    Precision,
     RunConfig,
     SourceConfig,
     WatchConfig,
@@ -37,7 +42,10 @@ from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.loop import Validation
+from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.optimizer import build_optimizer, learning_rate
 from clipkit.training.pair_reading import PairReader, PairSampler
+from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 from tests.fake_pairs import ListSource
 
@@ -51,6 +59,7 @@ CONFIG = RunConfig(
     watch=WatchConfig(log_steps=1, keep=1),
 ).resolve()
 NOTHING = Validation(None, {})
+WEIGHTS = "open_clip_model.safetensors"
 
 
 class NamedSource(ListSource):
@@ -83,7 +92,8 @@ def trainer_of(towers: Towers, pairs: ListSource | None = None, **options: Any) 
     """Return towers that learn from pairs, the same at each call."""
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
-    sampler = PairSampler((NUM_PAIRS,), (1.0,), seed=1, batch_size=BATCH)
+    config = options.get("config", CONFIG)
+    sampler = PairSampler((NUM_PAIRS,), (1.0,), seed=1, batch_size=config.compute.batch_size)
     batches = PairBatches(
         PairReader(pairs or source(), sampler, [preprocess], Augmentation((0.5, 1.0))),
         tokenizer,
@@ -91,7 +101,7 @@ def trainer_of(towers: Towers, pairs: ListSource | None = None, **options: Any) 
         workers=options.get("workers", 0),
     )
     return Trainer(
-        options.get("config", CONFIG),
+        config,
         towers,
         batches,
         ranks=options.get("ranks", Ranks()),
@@ -156,6 +166,181 @@ def test_a_resumed_run_ends_where_it_would_have_ended(
     for name, tensor in towers.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     assert rest.state.best_step == whole.state.best_step == 6
+
+
+def eager_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
+    """Return one that begins far too high, at 2^36, falls to 2^12, and doubles every two steps."""
+    return torch.amp.GradScaler(
+        device.type,
+        init_scale=2.0**36,
+        backoff_factor=2.0**-24,
+        growth_interval=2,
+        enabled=precision == "fp16",
+    )
+
+
+SETTINGS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "average": ({"ema_decay": 0.5}, {}),
+    "fp16": ({}, {"precision": "fp16"}),
+    "several batches": ({}, {"accumulate_batches": 2, "epochs": 3, "batch_size": 3}),
+    "all": (
+        {"ema_decay": 0.2},
+        {"precision": "fp16", "accumulate_batches": 3, "chunk_size": 2, "epochs": 4},
+    ),
+}
+
+
+def with_settings(name: str) -> RunConfig:
+    optimizer, compute = SETTINGS[name]
+    return replace(
+        CONFIG,
+        optimizer=replace(CONFIG.optimizer, **optimizer),
+        compute=replace(CONFIG.compute, **compute),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "killed_after"),
+    [("average", 4), ("fp16", 4), ("fp16", 2), ("several batches", 4), ("all", 3), ("all", 2)],
+)
+def test_a_resumed_run_of_other_settings_ends_where_it_would_have_ended(
+    towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, killed_after: int
+) -> None:
+    """The first step in half precision is skipped, so that AdamW has no moments yet after it."""
+    monkeypatch.setattr(trainer_module, "loss_scaler", eager_scaler)
+    start, config = copy.deepcopy(towers), with_settings(name)
+    lines: list[list[Mapping[str, float]]] = [[], []]
+    whole = trainer_of(towers, config=config)
+    assert run(whole, tmp_path / "whole", log=lambda step, metrics: lines[0].append(metrics))
+
+    each = replace(config, watch=replace(config.watch, checkpoint_minutes=0.0))
+    with pytest.raises(StopRunError):
+        run(trainer_of(start, config=each), tmp_path / "killed", progress=stop_after(killed_after))
+    place, state = RunCheckpoints(tmp_path / "killed").load(killed_after - 1)
+    again = load_towers(DirectorySource("killed", place))
+    set_patch_dropout(again, 0.5)
+    rest = trainer_of(again, config=config)
+    rest.restore(state)
+    assert run(rest, tmp_path / "killed", log=lambda step, metrics: lines[1].append(metrics))
+
+    for one, other in ((towers, again), (whole.measured_towers, rest.measured_towers)):
+        for key, tensor in one.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[key]), key
+    first, second = (
+        RunCheckpoints(tmp_path / word).load(whole.num_steps) for word in ("whole", "killed")
+    )
+    assert (first[0] / WEIGHTS).read_bytes() == (second[0] / WEIGHTS).read_bytes()
+    assert first[1]["scaler"] == second[1]["scaler"]
+    is_half = config.compute.precision == "fp16"
+    assert [line.get("skipped_steps") for line in lines[0]] == [1 if is_half else None] * len(
+        lines[0]
+    )
+    timed = {"step_seconds", "data_seconds"}
+    for line, twin in zip(lines[0][killed_after - 1 :], lines[1], strict=True):
+        assert {k: line[k] for k in line.keys() - timed} == {
+            k: twin[k] for k in twin.keys() - timed
+        }
+
+
+def test_half_precision_is_torchs_own_loop_on_the_whole_batch(
+    towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AdamW, clipped, with torch.amp.GradScaler's own step, which leaves out the first one."""
+    monkeypatch.setattr(trainer_module, "loss_scaler", eager_scaler)
+    config = with_settings("fp16")
+    module = TrainedTowers(copy.deepcopy(towers))
+    no_decay = {f"towers.{name}" for name in no_decay_names(module.towers)}
+    optimizer = build_optimizer(module, config.optimizer, no_decay)
+    scaler = eager_scaler("fp16", torch.device("cpu"))
+    loss = ContrastiveLoss(LossConfig(), Ranks())
+    trainer = trainer_of(towers, config=config)
+    several = trainer._batches.after(0)
+    state = torch.get_rng_state()  # trainers seed it
+    for step in range(6):
+        module.train()
+        batch: Batch = next(several).batch
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, num_steps=6, config=config.optimizer)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.float16):
+            found = module(batch)
+        assert found.image_features.dtype == found.text_features.dtype == torch.float16
+        scaler.scale(loss(found, batch)["loss"]).backward()  # type: ignore[no-untyped-call]
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), config.optimizer.clip_norm)
+        scaler.step(optimizer)
+        scaler.update()
+        with torch.no_grad():
+            module.towers.model.logit_scale.clamp_(0, math.log(100))
+    several.close()
+
+    torch.set_rng_state(state)
+    start = copy.deepcopy(towers.state_dict())
+    assert run(trainer, tmp_path)
+
+    assert trainer.state.skipped_steps == 1
+    assert trainer._scaler.get_scale() == scaler.get_scale() == 2.0**14
+    for name, tensor in module.towers.state_dict().items():
+        torch.testing.assert_close(towers.state_dict()[name], tensor, rtol=0, atol=1e-7)
+    assert all(weight.dtype == torch.float32 for weight in towers.parameters())
+    moved = (towers.state_dict()[name] - start[name] for name in ("model.visual.proj",))
+    assert all(float(change.abs().max()) > 1e-3 for change in moved)
+
+
+def test_weights_of_half_precision_are_trained_in_full(
+    towers: Towers, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Steps of 1e-7 are below the last bit of nearly all weights of float16, and move these."""
+    folder = tmp_path / "half"
+    shutil.copytree(tiny_checkpoint, folder)
+    halves = {name: item.half() for name, item in load_file(folder / WEIGHTS).items()}
+    save_file(halves, folder / WEIGHTS)
+    loaded = load_towers(DirectorySource("half", folder))
+    slow = replace(with_settings("fp16"), optimizer=replace(CONFIG.optimizer, lr=1e-7))
+    before = copy.deepcopy(loaded.state_dict())
+
+    assert run(trainer_of(loaded, config=slow), tmp_path / "run")
+
+    assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
+    now, then = loaded.model.visual.proj.detach(), before["model.visual.proj"]
+    assert float((now != then).float().mean()) > 0.5
+    assert float((now.half() != then.half()).float().mean()) < 0.01
+
+
+@pytest.mark.parametrize("num_batches", [1, 3])
+def test_the_average_is_measured_saved_and_made_of_the_steps(
+    towers: Towers, tmp_path: Path, num_batches: int
+) -> None:
+    """By hand: of the n-th step (1 + n) / (10 + n) are kept, and 0.3 from the third on."""
+    config = with_settings("average")
+    config = replace(
+        config,
+        optimizer=replace(config.optimizer, ema_decay=0.3),
+        compute=replace(config.compute, accumulate_batches=num_batches, epochs=6),
+    )
+    expected = {name: tensor.double().clone() for name, tensor in towers.state_dict().items()}
+    measured: list[dict[str, torch.Tensor]] = []
+    trainer = trainer_of(towers, config=config)
+
+    def progress(done: int, total: int) -> None:
+        decay = min(0.3, (1 + done) / (10 + done))
+        for name, tensor in towers.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * tensor.double()
+
+    def measure() -> Validation:
+        measured.append(copy.deepcopy(trainer.measured_towers.state_dict()))
+        return NOTHING
+
+    assert run(trainer, tmp_path, progress=progress, measure=measure)
+
+    assert trainer.num_steps == 6 * 3 // num_batches
+    saved = load_towers(DirectorySource("end", RunCheckpoints(tmp_path).path(trainer.num_steps)))
+    for name, tensor in expected.items():
+        found = measured[-1][name]
+        torch.testing.assert_close(found.double(), tensor, rtol=1e-5, atol=1e-6)
+        assert torch.equal(saved.state_dict()[name], found), name
+    assert not torch.equal(saved.model.visual.proj, towers.model.visual.proj)
 
 
 def test_a_run_on_other_pairs_is_refused(towers: Towers, tmp_path: Path) -> None:
@@ -346,8 +531,8 @@ def test_a_step_compares_the_pairs_with_the_teachers_view_of_them(
     images = loaded.batch.images
     assert images is not None
 
-    same = trainer._backward(replace(loaded, teacher_images=images))
-    other = trainer._backward(replace(loaded, teacher_images=images.flip(0)))
+    same = trainer._backward([replace(loaded, teacher_images=images)])
+    other = trainer._backward([replace(loaded, teacher_images=images.flip(0))])
 
     assert float(same["feature_loss"]) == pytest.approx(0, abs=1e-6)
     assert float(other["feature_loss"]) > 1e-3
