@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,12 @@ def logged(directory: Path) -> Points:
 
 def held_by_wandb(directory: Path) -> tuple[Points, dict[str, Any]]:
     """Read the records of wandb's offline file, a log of LevelDB: blocks of 32 KiB of fragments."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    records: Any = import_module("wandb.proto.wandb_internal_pb2")
     (path,) = directory.glob("trackers/wandb/offline-run-*/*.wandb")
     points: Points = {}
     config: dict[str, Any] = {}
     for data in _leveldb_records(path.read_bytes()[7:]):
-        record = Record.FromString(data)
+        record = records.Record.FromString(data)
         if record.HasField("run"):
             config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
         if record.HasField("history"):
