@@ -1,8 +1,9 @@
 """What each extra of clipkit brings: packages, megabytes on disk, and the time to import them.
 
-Run as  python benchmarks/extras.py  where clipkit[all] is installed. Sizes are those of the files
-that the installed packages list, less what the core or Python itself has; packages that two extras
-bring count for both. An import is a new process with warm files, less one that imports nothing.
+Run as  python benchmarks/extras.py  where clipkit[all,wandb,mlflow,trackio] is installed. Sizes are
+those of the files that the installed packages list, less what the core or Python itself has;
+packages that two extras bring count for both. An import is a new process with warm files, less one
+that imports nothing.
 """
 
 import argparse
@@ -32,6 +33,9 @@ MODULES = {
     "ray": ("ray.data",),
     "milvus": ("pymilvus",),
     "milvus-lite": ("pymilvus", "milvus_lite"),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
 }
 # OpenVINO would tell its makers of each import, were it not for this: clipkit does the same.
 _NO_REPORTS = "import sys; sys.modules['openvino_telemetry'] = None; "

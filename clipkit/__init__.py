@@ -132,6 +132,8 @@ _PUBLIC = {
     "clipkit.runs.preflight": ("PreflightReport", "check"),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("choose_again", "train"),
+    "clipkit.runs.sweep": ("SweepCheck", "check_sweep", "sweep"),
+    "clipkit.runs.sweep_report": ("SweepReport", "SweepRow"),
     "clipkit.runtime.autotune": ("Trial",),
     "clipkit.runtime.base": ("Scoring",),
     "clipkit.runtime.bundle": ("Parity", "Refusal"),

@@ -141,6 +141,11 @@ from clipkit.runs.preflight import check as check
 from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import choose_again as choose_again
 from clipkit.runs.run import train as train
+from clipkit.runs.sweep import SweepCheck as SweepCheck
+from clipkit.runs.sweep import check_sweep as check_sweep
+from clipkit.runs.sweep import sweep as sweep
+from clipkit.runs.sweep_report import SweepReport as SweepReport
+from clipkit.runs.sweep_report import SweepRow as SweepRow
 from clipkit.runtime.autotune import Trial as Trial
 from clipkit.runtime.base import Scoring as Scoring
 from clipkit.runtime.bundle import Parity as Parity

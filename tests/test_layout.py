@@ -22,6 +22,7 @@ OF_NO_SINGLE_MODULE = {
     "runs/test_processes",
     "runs/test_resume",
     "runs/test_torchrun",
+    "runs/test_two_nodes",
     "runtime/test_families",
     "search/store/milvus/test_server",
     "search/test_crops",

@@ -9,15 +9,23 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from clipkit.cli.terminal import note, progress_bar
 from clipkit.errors import InputError, LostProcessError
 from clipkit.progress import Callbacks, Progress
 
+if TYPE_CHECKING:
+    from clipkit.runs.preflight import PreflightReport
+    from clipkit.runs.sweep import SweepCheck
+    from clipkit.runs.sweep_report import SweepReport
+    from clipkit.training.config import RunConfig
+
 _EPILOG = """\
 examples:
   clipkit train run.toml --check
   clipkit train run.toml --set optimizer.lr=1e-5 --set output=runs/slow
+  clipkit train run.toml --sweep optimizer.lr=1e-6,1e-5,1e-4 --sweep seed=0,1
   clipkit train --finalize runs/slow --set watch.max_forgetting=0.1
 """
 
@@ -49,6 +57,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="replace a setting, as in --set optimizer.lr=1e-5; may be given several times",
     )
     parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,VALUE",
+        help="train a run for each value, one after another, and compare them, as in --sweep "
+        "optimizer.lr=1e-6,1e-5; given several times, for each combination",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         help="look at the data, time a few steps, warn of what would go wrong; train nothing",
@@ -70,25 +86,31 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: The parsed command line.
 
     Returns:
-        0 when the run is finished; 130 when it was interrupted and can be resumed.
+        0 when the run is finished; 130 when it was interrupted and can be resumed; 1 when a run of
+        a sweep has failed.
     """
     if arguments.finalize:
         return _finalize(arguments)
     if not arguments.config.is_file():
         raise InputError(f"there is no file {arguments.config}: give the RUN.toml of a run")
     # Imported here, so that the other commands start without torch.
-    from clipkit.runs.report import report_lines
-    from clipkit.runs.run import train
     from clipkit.training.config import RunConfig
 
     callbacks = Callbacks(say=_say, warn=_warn, progress_for=_bar)
     config = RunConfig.from_toml(arguments.config, arguments.overrides, say=callbacks.say)
+    if arguments.sweep:
+        return _sweep(arguments, config, callbacks)
     if arguments.check:
         from clipkit.runs.preflight import check
 
-        found = check(config, callbacks=callbacks)
-        print(_json(found.to_dict()) if arguments.json else "\n".join(found.lines()))
-        return 0
+        return _print(arguments, check(config, callbacks=callbacks))
+    return _train(arguments, config, callbacks)
+
+
+def _train(arguments: argparse.Namespace, config: "RunConfig", callbacks: Callbacks) -> int:
+    from clipkit.runs.report import report_lines
+    from clipkit.runs.run import train
+
     is_first = _is_first_process()
     try:
         report = train(config, callbacks=callbacks)
@@ -130,11 +152,36 @@ def _finalize(arguments: argparse.Namespace) -> int:
     from clipkit.runs.report import report_lines
     from clipkit.runs.run import choose_again
 
+    if arguments.sweep:
+        raise InputError("--sweep is for runs to come, --finalize for one that has ended")
     if arguments.check:
         raise InputError("--check is for a run to come, --finalize for one that has ended")
     callbacks = Callbacks(say=_say, warn=_warn, progress_for=_bar)
     report = choose_again(arguments.config, arguments.overrides, callbacks=callbacks)
     print(_json(report.to_dict()) if arguments.json else "\n".join(report_lines(report)))
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace, config: "RunConfig", callbacks: Callbacks) -> int:
+    """Train, or check, every run of a sweep; return 0, 1 or 130 as run does."""
+    from clipkit.runs.sweep import check_sweep, sweep
+    from clipkit.runs.sweep_names import parse_sweeps
+
+    values = parse_sweeps(arguments.sweep)
+    if arguments.check:
+        return _print(arguments, check_sweep(config, values, callbacks=callbacks))
+    report = sweep(config, values, callbacks=callbacks)
+    _print(arguments, report)
+    if report.is_stopped:
+        _say("stopped; the same command resumes the sweep")
+        return 130
+    return int(report.has_failed)
+
+
+def _print(
+    arguments: argparse.Namespace, report: "PreflightReport | SweepCheck | SweepReport"
+) -> int:
+    print(_json(report.to_dict()) if arguments.json else "\n".join(report.lines()))
     return 0
 
 

@@ -206,7 +206,7 @@ def locked_features(
     config: RunConfig,
     data: RunData,
     towers: Towers,
-    directory: Path,
+    cache: Path,
     *,
     ranks: Ranks,
     progress: Progress | None = None,
@@ -217,7 +217,7 @@ def locked_features(
         config: Which says whether they are.
         data: The pairs.
         towers: Before the first step.
-        directory: Of the run, where they are kept.
+        cache: The directory where they are kept.
         ranks: The processes: the first one computes them, the others wait.
         progress: Called with (done, total).
 
@@ -227,7 +227,6 @@ def locked_features(
     if not has_fixed_features(config):
         return None
     key = f"{identify_towers(towers)} {data.train.fingerprint}"
-    cache = directory / FEATURES_NAME
     if ranks.rank == 0:
         encoder = live_encoder(towers, Inputs.of(towers), config.compute.device)
         try:

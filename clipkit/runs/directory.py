@@ -57,6 +57,8 @@ _FREE_KEYS = frozenset(
         "watch.checkpoint_steps",
         "watch.keep",
         "watch.log_steps",
+        "watch.trackers",
+        "watch.tracker_project",
     }
 )
 

@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,18 +26,28 @@ class MetricsLog:
         directory: Of the run.
         step: How many steps are done; lines of later steps, which were lost, are deleted. At step 0
             all lines are.
+        tell: Called with each line as it is written, and first with those that are kept.
 
     Raises:
         OSError: If a file cannot be written, from each method; it names the file.
     """
 
-    def __init__(self, directory: Path, *, step: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        step: int = 0,
+        tell: Callable[[Mapping[str, Any]], None] = lambda entry: None,
+    ) -> None:
         kept = [line for line in read_metrics(directory) if 0 < step >= line["step"]]
         self._path = directory / METRICS_NAME
         write_text(self._path, "".join(_line(entry) for entry in kept))
         self._board = _Board(directory / "tensorboard", begin=step + 1 if step else 0)
         # Without a buffer: what a full disk refuses would be tried again when it is closed.
         self._file = self._path.open("ab", buffering=0)
+        self._tell = tell
+        for entry in kept:
+            tell(entry)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write the metrics of training.
@@ -75,6 +85,7 @@ class MetricsLog:
                 line = line[self._file.write(line) :]
         numbers = {name: value for name, value in entry.items() if isinstance(value, float)}
         self._board.write(entry["step"], numbers)
+        self._tell(entry)
 
     def close(self) -> None:
         """Write out what is buffered."""

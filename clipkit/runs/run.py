@@ -14,6 +14,7 @@ from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks, keep_warnings
 from clipkit.runs.build import (
+    FEATURES_NAME,
     Inputs,
     build_batches,
     identify_towers,
@@ -37,6 +38,7 @@ from clipkit.runs.metrics_log import MetricsLog, read_validation
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report, trained_share
 from clipkit.runs.start_check import batch_norm_warnings, check_start
+from clipkit.runs.tracking import tracked
 from clipkit.runs.validation import build_measure
 from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
@@ -50,7 +52,12 @@ from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
 
-def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingReport:
+def train(
+    config: RunConfig,
+    *,
+    callbacks: Callbacks | None = None,
+    features: Path | None = None,
+) -> TrainingReport:
     """Train a dual encoder, or resume a run that was interrupted.
 
     The run's directory is ``config.output``. A run that is there already and has the same settings
@@ -68,6 +75,8 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
         config: What to train on what, and how.
         callbacks: Called with messages, warnings and progress; None: warnings are issued as
             ClipkitWarning, and nothing else is shown.
+        features: Directory where the features of a locked image encoder are kept, for several runs
+            one after another; None: one in the run's directory.
 
     Returns:
         The report of the run; if it was asked to stop, of the steps until then, so look at
@@ -94,7 +103,7 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
                     "trained now. To train again, choose another output"
                 )
                 return ended
-            return _Run(claimed, ranks, callbacks).run()
+            return _Run(claimed, ranks, callbacks, features).run()
 
 
 def choose_again(
@@ -155,7 +164,13 @@ def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
 class _Run:
     """A training run on one of its ranks."""
 
-    def __init__(self, config: RunConfig, ranks: Ranks, callbacks: Callbacks) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        ranks: Ranks,
+        callbacks: Callbacks,
+        features: Path | None = None,
+    ) -> None:
         self._kept = config  # as run.toml has it
         device = str(ranks.choose_device(config.compute.device))  # each process has its own
         config = replace(config, compute=replace(config.compute, device=device))
@@ -164,6 +179,7 @@ class _Run:
         self._warnings: list[str] = []
         self._callbacks = keep_warnings(callbacks, self._warnings)
         self._directory = Path(config.output)
+        self._features = features or self._directory / FEATURES_NAME
         with ranks.one_of_machine_first():  # the others find shards listed in the cache
             self._data = open_data(self._config, callbacks=self._callbacks)
         self._measure = build_measure(config, self._data)
@@ -227,7 +243,7 @@ class _Run:
                 self._config,
                 self._data,
                 towers,
-                self._directory,
+                self._features,
                 ranks=self._ranks,
                 progress=progress,
             )
@@ -280,7 +296,8 @@ class _Run:
             return trainer.run(checkpoints, measure=measure)
         step = trainer.state.step
         with (
-            MetricsLog(self._directory, step=step) as log,
+            tracked(self._config, self._callbacks) as tell,
+            MetricsLog(self._directory, step=step, tell=tell) as log,
             self._callbacks.progress_for("training") as progress,
         ):
             if step == 0:

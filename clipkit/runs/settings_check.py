@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from clipkit.errors import InputError
 from clipkit.models.building import SIGMOID_BIAS
+from clipkit.runs.trackers import check_trackers
 from clipkit.training.config import RunConfig
 
 # Fine-tunings of both towers that kept what the base model could do: FLYP (arXiv 2212.00638) at
@@ -48,8 +49,10 @@ def check_settings(
     Raises:
         InputError: If there are too few pairs, captions or classes for a batch, nothing is
             trained, the loss is always zero, or a setting needs what is not there.
+        MissingExtraError: If a tracker is not installed.
     """
     model, loss, watch = config.model, config.loss, config.watch
+    check_trackers(watch.trackers)
     if num_pairs < 2:
         raise InputError(
             f"training needs at least 2 pairs, got {num_pairs}{_by_weights(config)}: a pair is "

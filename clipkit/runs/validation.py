@@ -3,7 +3,7 @@
 Shapes: N pairs, D dimensions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,8 +74,7 @@ class Validator:
             embedded = embed_pairs(encoder, self.source)
             bad = [unread.error for unread in embedded.skipped]
             metrics, per_image[SCORE], fine_score = self._measure_pairs(encoder, embedded)
-            recalls = [value for name, value in metrics.items() if "recall" in name]
-            score = float(np.mean(recalls)) if recalls else None
+            score = score_of(metrics)
         num_images = 0 if self.source is None else len(self.source) - len(bad)
         check_bad(len(bad), num_images + len(bad), self.max_bad_fraction, bad)
         if self.measure_retention is not None:
@@ -132,6 +131,21 @@ class Validator:
         per_image = np.full(len(self.source), np.nan)
         per_image[[pair.row for pair in embedded.pairs]] = report.image_recalls
         return {"validation_loss": loss, **report.recalls}, per_image, -least
+
+
+def score_of(metrics: Mapping[str, float]) -> float | None:
+    """Return the score of measured pairs: the accuracy on class folders, else the mean recall.
+
+    Args:
+        metrics: As a validation has them.
+
+    Returns:
+        0..1; None if nothing was measured that gives one.
+    """
+    if "accuracy" in metrics:
+        return metrics["accuracy"]
+    recalls = [value for name, value in metrics.items() if "recall" in name]
+    return float(np.mean(recalls)) if recalls else None
 
 
 def build_measure(config: RunConfig, data: RunData) -> Measure:

@@ -43,6 +43,7 @@ LossKind = Literal["infonce", "sigmoid"]
 ScheduleKind = Literal["cosine", "constant"]
 Sharding = Literal["ddp", "fsdp"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+TrackerName = Literal["wandb", "mlflow", "trackio"]
 
 CONFIG_RULE = "the config must be a RunConfig, as RunConfig.from_toml returns it"
 _MOST_WEIGHT = 1e6
@@ -364,6 +365,9 @@ class WatchConfig:
     checkpoint_steps: Count = 0  # and after every so many steps as well; 0: only by the clock
     keep: PositiveCount = 2  # how many good checkpoints stay, besides the best
     log_steps: PositiveCount = 10  # a line of metrics, their means, is written so often
+    # Experiment trackers that get the same numbers: "wandb", "mlflow", "trackio".
+    trackers: tuple[TrackerName, ...] = ()
+    tracker_project: Text = "clipkit"  # the project (MLflow: experiment) that they file the run in
 
 
 @checked_settings("")

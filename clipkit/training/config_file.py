@@ -218,7 +218,7 @@ def _prepare(content: dict[str, Any], schema: Any, folder: Path) -> list[str]:
 def _parse_overrides(overrides: Sequence[str], schema: Any) -> list[dict[str, Any]]:
     """Return each override as the part of a file that it stands for."""
     rule = 'overrides must be a list such as ["seed=3"]'
-    return [_parse_override(override, schema) for override in items_of(overrides, rule)]
+    return [parse_override(override, schema) for override in items_of(overrides, rule)]
 
 
 def _replace_settings(
@@ -232,8 +232,19 @@ def _replace_settings(
     return renamed
 
 
-def _parse_override(override: object, schema: Any) -> dict[str, Any]:
-    """Return "optimizer.lr=1e-5" as the part of a file that it stands for."""
+def parse_override(override: object, schema: Any) -> dict[str, Any]:
+    """Return "optimizer.lr=1e-5" as the part of a file that it stands for.
+
+    Args:
+        override: A key, "=" and a value; one that is not TOML is a text.
+        schema: The class of the settings.
+
+    Returns:
+        A section with one key, or one key.
+
+    Raises:
+        InputError: If it is something else.
+    """
     if not isinstance(override, str):
         raise InputError(f"an override must be a string such as seed=3, got {override!r}")
     dotted, sign, text = override.partition("=")

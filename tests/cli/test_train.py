@@ -166,6 +166,43 @@ def test_nonsense_in_set_gets_one_line(
     assert re.search(line, refused(run, write(), "--set", override))
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--sweep", "optimizer.lr"), r"must be KEY=VALUE,VALUE, for example optimizer\.lr="),
+        (("--sweep", "optimizer.rate=1"), r"rate"),
+        (("--sweep", "seed=1,2"), r"compares runs by their validation pairs, and there are none"),
+        (("--sweep", "seed=1", "--finalize"), r"--sweep is for runs to come"),
+    ],
+)
+def test_nonsense_in_sweep_gets_one_line(
+    run: Run, write: Callable[..., Path], tmp_path: Path, words: tuple[str, ...], line: str
+) -> None:
+    assert re.search(line, refused(run, write(), *words))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_check_of_a_sweep_adds_up_and_writes_nothing(
+    run: Run, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write(data={"validation_fraction": 0.4})
+    words = ("--sweep", "optimizer.lr=1e-4,1e-3", "--check")
+
+    text, found = run("train", path, *words), run("train", path, *words, "--json")
+
+    assert (text.status, found.status) == (0, 0)
+    assert "\noptimizer.lr = 0.001: " in text.out
+    assert "2 runs one after another: about " in text.out
+    content = json.loads(found.out)
+    assert [each["settings"] for each in content["runs"]] == [
+        {"optimizer.lr": 1e-4},
+        {"optimizer.lr": 1e-3},
+    ]
+    assert content["hours"] == pytest.approx(sum(each["hours"] for each in content["runs"]))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_mended_settings_of_a_run_that_never_began_are_taken(
     run: Run, write: Callable[..., Path], tmp_path: Path

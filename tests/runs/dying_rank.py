@@ -2,7 +2,8 @@
 
 Started by torchrun as  -m tests.runs.dying_rank RANK STEP WORDS…  and killed only the first time:
 when torchrun starts the processes again, it lives. With LEAVES_SLOWLY in the environment the others
-are still leaving their group when torchrun asks them to end, as on a busy machine.
+are still leaving their group when torchrun asks them to end, as on a busy machine. With
+DIES_WITH_ITS_NODE the torchrun that started the process is killed as well, as by a power cut.
 """
 
 import os
@@ -25,6 +26,8 @@ def die_after(step: int) -> None:
     def step_and_die(loop: TrainingLoop[Any], *arguments: Any) -> Mapping[str, float]:
         metrics = take_step(loop, *arguments)
         if arguments[-1] + 1 == step:
+            if "DIES_WITH_ITS_NODE" in os.environ:
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         return metrics
 

@@ -279,7 +279,14 @@ def _changed(config: RunConfig, key: str) -> RunConfig:
         int: [3, 500] if not isinstance(value, bool) else [],
         float: [0.123, 0.9],
         str: ["other", "sigmoid", "constant", "fp32", "fsdp", "table", "image"],
-        tuple: [(SourceConfig("/other"),), ("other {}",), (0.5, 0.75), (7, 9), ("q", "v")],
+        tuple: [
+            (SourceConfig("/other"),),
+            ("other {}",),
+            (0.5, 0.75),
+            (7, 9),
+            ("q", "v"),
+            ("wandb",),
+        ],
         type(None): [True, 3, 0.123, "other"],
     }
     for other in others[type(value)]:
@@ -319,6 +326,8 @@ FREE = {
     "watch.checkpoint_steps",
     "watch.keep",
     "watch.log_steps",
+    "watch.trackers",
+    "watch.tracker_project",
 }
 
 
