@@ -18,6 +18,7 @@ _EPILOG = """\
 examples:
   clipkit train run.toml --check
   clipkit train run.toml --set optimizer.lr=1e-5 --set output=runs/slow
+  clipkit train run.toml --extend --set compute.epochs=10
   clipkit train --finalize runs/slow --set watch.max_forgetting=0.1
 """
 
@@ -54,6 +55,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="look at the data, time a few steps, warn of what would go wrong; train nothing",
     )
     parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="go on with a run that has ended or was interrupted by more epochs or steps, other "
+        "pairs or another schedule; with --check say what that would change",
+    )
+    parser.add_argument(
         "--finalize",
         action="store_true",
         help="choose the final weights of a run that has ended once more, by other settings, as in "
@@ -86,12 +93,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check:
         from clipkit.runs.preflight import check
 
-        found = check(config, callbacks=callbacks)
+        found = check(config, extend=arguments.extend, callbacks=callbacks)
         print(_json(found.to_dict()) if arguments.json else "\n".join(found.lines()))
         return 0
     is_first = _is_first_process()
     try:
-        report = train(config, callbacks=callbacks)
+        report = train(config, extend=arguments.extend, callbacks=callbacks)
     except LostProcessError:
         if is_first:
             raise
@@ -132,6 +139,8 @@ def _finalize(arguments: argparse.Namespace) -> int:
 
     if arguments.check:
         raise InputError("--check is for a run to come, --finalize for one that has ended")
+    if arguments.extend:
+        raise InputError("--extend trains, --finalize trains nothing: give one after the other")
     callbacks = Callbacks(say=_say, warn=_warn, progress_for=_bar)
     report = choose_again(arguments.config, arguments.overrides, callbacks=callbacks)
     print(_json(report.to_dict()) if arguments.json else "\n".join(report_lines(report)))
