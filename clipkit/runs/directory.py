@@ -146,6 +146,9 @@ def as_before(directory: Path, config: RunConfig, *, extend: bool = False) -> Ru
         config: The run, resolved.
         extend: Whether its settings may differ as those of an extension do.
 
+    Returns:
+        The run.
+
     Raises:
         InputError: If something else lies there, or another run.
     """

@@ -76,6 +76,9 @@ def kept_settings(directory: Path) -> RunConfig:
     Args:
         directory: Of the run, in which run.toml lies.
 
+    Returns:
+        Those of its newest extension, if it has any.
+
     Raises:
         InputError: If they cannot be read.
     """
@@ -155,6 +158,9 @@ def extension_lines(
         state: That it goes on from.
         num_steps: After so many steps the whole run ends.
         changes: The settings that differ from before.
+
+    Returns:
+        One or two lines.
     """
     return [
         *([f"changed: {listed_changes(changes)}"] if changes else []),

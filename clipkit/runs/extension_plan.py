@@ -29,6 +29,9 @@ class PlannedExtension:
             config: Of the extension, resolved.
             batches: Of its pairs.
 
+        Returns:
+            The state.
+
         Raises:
             InputError: If the run would end before.
         """
@@ -59,6 +62,9 @@ def plan_extension(config: RunConfig) -> PlannedExtension | None:
 
     Args:
         config: The settings of the extension, resolved.
+
+    Returns:
+        What it goes on from and what differs.
 
     Raises:
         InputError: If they cannot be those of an extension.

@@ -130,6 +130,9 @@ class Trainer:
 
         Args:
             saved: The checkpoint's training state.
+
+        Returns:
+            Names as "data.train".
         """
         before = rename(saved.get("sources", {}), RENAMED_SETTINGS)
         settings = sorted(before.keys() | self._fingerprints.keys())

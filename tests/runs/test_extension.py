@@ -14,7 +14,6 @@ from clipkit.progress import Callbacks, Progress
 from clipkit.runs import run as run_module
 from clipkit.runs.extension import EXTENSIONS_NAME
 from clipkit.runs.metrics_log import read_metrics
-from clipkit.runs.preflight import check
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.run import choose_again, train
 from clipkit.training.checkpoints import RunCheckpoints
@@ -209,17 +208,3 @@ def test_early_stopping_counts_anew_and_extensions_go_on(
     assert third is not None
     assert (second.step, second.best_step, second.extensions) == (12, 4, (8,))
     assert (third.step, third.best_step, third.extensions) == (16, 4, (8, 12))
-
-
-@pytest.mark.slow
-def test_check_says_what_an_extension_would_do(write_run: WriteRun) -> None:
-    config = RunConfig.from_toml(write_run())
-    train(config)
-
-    found = check(changed(config, compute={"epochs": 6}), extend=True)
-
-    assert (found.num_steps, found.num_done, found.epochs) == (30, 10, 6)
-    assert found.extension[0] == "changed: compute.epochs was 2, is 6"
-    assert found.extension[1].startswith("extending the run after step 10, to step 30: the lear")
-    assert any("20 steps, 4 epochs of 5 steps," in line for line in found.lines())
-    assert not (Path(config.output) / EXTENSIONS_NAME).exists()

@@ -1,10 +1,13 @@
 """AdamW's groups, the learning rate against open_clip_train's schedulers, the scale's bound."""
 
+import itertools
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from open_clip_train.scheduler import const_lr, const_lr_cooldown, cosine_lr
 from timm.optim import param_groups_layer_decay
 from torch import nn
@@ -206,3 +209,30 @@ def test_layers_of_a_timm_tower_learn_at_the_rates_of_timm() -> None:
         ]
         assert {found.get(name, 1.0) for name in names} <= {group["rate_factor"]}
     assert rate_factors(towers, OptimizerConfig(lr=0.3)) == {}
+
+
+@given(
+    schedule=st.sampled_from(["cosine", "linear", "constant"]),
+    num_steps=st.integers(2, 60),
+    begin=st.integers(0, 50),
+    num_warmup=st.integers(1, 40),
+    share=st.sampled_from([0.0, 0.01, 0.25, 0.5, 1.0]),
+)
+def test_rates_are_bounded_and_continuous(
+    schedule: ScheduleKind, num_steps: int, begin: int, num_warmup: int, share: float
+) -> None:
+    """From step to step a rate changes by no more than its steepest part does."""
+    config = OptimizerConfig(
+        lr=2.0,
+        schedule=schedule,
+        warmup_steps=num_warmup,
+        cooldown_fraction=share if schedule == "constant" else 0.0,
+    )
+    end = begin + num_steps
+    rates = [
+        learning_rate(step, num_steps=end, config=config, begin=begin) for step in range(begin, end)
+    ]
+    falling = num_steps - num_warmup if schedule != "constant" else math.ceil(share * num_steps)
+    steepest = 2.0 * max(1 / num_warmup, math.pi / 2 / max(falling, 1))
+    assert all(0 < rate <= 2.0 for rate in rates)
+    assert all(abs(b - a) <= steepest + 1e-9 for a, b in itertools.pairwise(rates))
