@@ -26,7 +26,6 @@ from clipkit.runs.extension import (
     CONFIG_NAME,
     check_extension,
     ended_report,
-    is_extendable,
     keep_settings,
     kept_settings,
     listed_changes,
@@ -34,6 +33,7 @@ from clipkit.runs.extension import (
 from clipkit.runs.metrics_log import read_metrics
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import Precision, RunConfig
+from clipkit.training.extension import is_extendable
 
 CHECKPOINTS_NAME = "checkpoints"
 _LOCK_NAME = ".lock"

@@ -87,7 +87,7 @@ def rate_factors(towers: Towers, config: OptimizerConfig) -> dict[str, float]:
     """
     if not config.has_rate_factors:
         return {}
-    factors = {}
+    factors: dict[int, float] = {}
     for groups, factor in (
         (image_groups(towers.model.visual), config.image_lr_factor),
         (text_groups(towers.model), config.text_lr_factor),

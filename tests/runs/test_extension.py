@@ -33,7 +33,7 @@ DROPPED = {"model": {"patch_dropout": 0.5}}  # draws random numbers in each step
 def changed(config: RunConfig, **sections: Mapping[str, Any]) -> RunConfig:
     """Return a run with other settings in some sections."""
     parts = {name: replace(getattr(config, name), **values) for name, values in sections.items()}
-    return replace(config, **parts)  # type: ignore[arg-type]
+    return replace(config, **parts)
 
 
 def extend(
@@ -144,7 +144,7 @@ def test_a_killed_extension_is_resumed_bit_for_bit(
 
 @pytest.mark.slow
 def test_other_pairs_begin_with_an_epoch(write_run: WriteRun, tmp_path: Path) -> None:
-    """10 steps of 5 an epoch, then two epochs of 3; 9 of 10 former pairs may be bad then."""
+    """10 steps of 5 an epoch, then two epochs of 3."""
     config = RunConfig.from_toml(write_run())
     train(config)
     other = save_captions_folder(tmp_path / "other", 24)

@@ -8,8 +8,14 @@ from clipkit.training.resume import TrainerState
 
 @pytest.mark.parametrize(
     ("key", "expected"),
-    [("compute.epochs", True), ("data.train", True), ("watch.patience", True)]
-    + [("seed", False), ("compute.batch_size", False), ("optimizer.layer_decay", False)],
+    [
+        ("compute.epochs", True),
+        ("data.train", True),
+        ("watch.patience", True),
+        ("seed", False),
+        ("compute.batch_size", False),
+        ("optimizer.layer_decay", False),
+    ],
 )
 def test_only_what_keeps_the_model_and_its_loss_may_differ(key: str, *, expected: bool) -> None:
     assert is_extendable(key) is expected

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip_train.scheduler import const_lr, const_lr_cooldown, cosine_lr
-from timm.optim import param_groups_layer_decay
+from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
 from clipkit.errors import InputError
