@@ -26,6 +26,7 @@ examples:
   clipkit train run.toml --check
   clipkit train run.toml --set optimizer.lr=1e-5 --set output=runs/slow
   clipkit train run.toml --sweep optimizer.lr=1e-6,1e-5,1e-4 --sweep seed=0,1
+  clipkit train run.toml --extend --set compute.epochs=10
   clipkit train --finalize runs/slow --set watch.max_forgetting=0.1
 """
 
@@ -70,6 +71,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="look at the data, time a few steps, warn of what would go wrong; train nothing",
     )
     parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="go on with a run that has ended or was interrupted by more epochs or steps, other "
+        "pairs or another schedule; with --check say what that would change",
+    )
+    parser.add_argument(
         "--finalize",
         action="store_true",
         help="choose the final weights of a run that has ended once more, by other settings, as in "
@@ -103,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check:
         from clipkit.runs.preflight import check
 
-        return _print(arguments, check(config, callbacks=callbacks))
+        return _print(arguments, check(config, extend=arguments.extend, callbacks=callbacks))
     return _train(arguments, config, callbacks)
 
 
@@ -113,7 +120,7 @@ def _train(arguments: argparse.Namespace, config: "RunConfig", callbacks: Callba
 
     is_first = _is_first_process()
     try:
-        report = train(config, callbacks=callbacks)
+        report = train(config, extend=arguments.extend, callbacks=callbacks)
     except LostProcessError:
         if is_first:
             raise
@@ -156,6 +163,8 @@ def _finalize(arguments: argparse.Namespace) -> int:
         raise InputError("--sweep is for runs to come, --finalize for one that has ended")
     if arguments.check:
         raise InputError("--check is for a run to come, --finalize for one that has ended")
+    if arguments.extend:
+        raise InputError("--extend trains, --finalize trains nothing: give one after the other")
     callbacks = Callbacks(say=_say, warn=_warn, progress_for=_bar)
     report = choose_again(arguments.config, arguments.overrides, callbacks=callbacks)
     print(_json(report.to_dict()) if arguments.json else "\n".join(report_lines(report)))

@@ -1,19 +1,19 @@
 """Which weights are trained and how: freezing (LiT), patch dropout, gradient checkpointing.
 
-Locking never unlocks: what is fixed already, such as sine positions, stays so. A tower's groups
-run from its input to its output: the embedding of patches or tokens, then the layers one by one
-(the last with the norm and the pooling that follow it), then the projection.
+Locking never unlocks: what is fixed already, such as sine positions, stays so. What the groups of a
+tower are says :mod:`.layer_groups`.
 
 open_clip's own functions are not used, because they leave the head of a timm tower and the
 projection of a Hugging Face one unlocked, take any number of groups without a word, cannot lock
 part of a ResNet, and freeze a batch norm by a class that drops timm's activation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import MethodType
 from typing import Any
 
 from clipkit.errors import InputError, MissingExtraError
+from clipkit.models.layer_groups import image_groups, text_groups
 from clipkit.models.towers import Towers
 
 try:
@@ -22,8 +22,6 @@ try:
     from torch.nn.modules.batchnorm import _BatchNorm
 except ImportError as error:
     raise MissingExtraError("torch", "Training towers") from error
-
-_Part = nn.Module | nn.Parameter | None
 
 
 def lock_image_tower(towers: Towers, *, unlocked_groups: int = 0) -> None:
@@ -39,7 +37,7 @@ def lock_image_tower(towers: Towers, *, unlocked_groups: int = 0) -> None:
     Raises:
         InputError: If the tower has no more groups than that.
     """
-    _lock(towers, _image_groups(towers.model.visual), unlocked_groups, "unlocked_image_groups")
+    _lock(towers, image_groups(towers.model.visual), unlocked_groups, "unlocked_image_groups")
     if not unlocked_groups:
         _keep_in_eval(towers.model.visual)
 
@@ -56,7 +54,7 @@ def lock_text_tower(towers: Towers, *, unlocked_layers: int = 0) -> None:
     Raises:
         InputError: If the tower has no more groups than that.
     """
-    _lock(towers, _text_groups(towers.model), unlocked_layers, "unlocked_text_layers")
+    _lock(towers, text_groups(towers.model), unlocked_layers, "unlocked_text_layers")
     if not unlocked_layers and hasattr(towers.model, "text"):
         _keep_in_eval(towers.model.text)  # the parts of open_clip's CLIP class have no dropout
 
@@ -232,66 +230,6 @@ def _lock(towers: Towers, groups: list[list[nn.Parameter]], num_unlocked: int, n
     for parameter in towers.parameters():
         if id(parameter) in locked:
             parameter.requires_grad_(False)  # noqa: FBT003
-
-
-def _image_groups(visual: Any) -> list[list[nn.Parameter]]:
-    trunk = getattr(visual, "trunk", None)
-    if trunk is not None:
-        from timm.models import group_parameters
-
-        matcher = trunk.group_matcher() if hasattr(trunk, "group_matcher") else (lambda name: 0)
-        named = group_parameters(trunk, matcher)
-        groups = [[trunk.get_parameter(name) for name in named[key]] for key in sorted(named)]
-        return [group for group in (*groups, list(visual.head.parameters())) if group]
-    if hasattr(visual, "layer4"):
-        stages = [[visual.layer1], [visual.layer2], [visual.layer3], [visual.layer4]]
-        return _grouped(visual.parameters(), [*stages, [visual.attnpool]])
-    pools = [visual.attn_pool, getattr(visual, "attn_pool_contrastive", None), visual.ln_post]
-    return _grouped(visual.parameters(), _layers(visual.transformer.resblocks, pools, visual.proj))
-
-
-def _text_groups(model: Any) -> list[list[nn.Parameter]]:
-    text = getattr(model, "text", model)  # open_clip's CLIP class holds the parts itself
-    others = ("visual.", "text_decoder.", "logit_scale", "logit_bias")
-    own = [item for name, item in model.named_parameters() if not name.startswith(others)]
-    if not hasattr(text, "pooler"):
-        blocks, after, projection = (
-            text.transformer.resblocks,
-            [text.ln_final],
-            text.text_projection,
-        )
-    else:
-        tower, projection = text.transformer, text.proj
-        encoder = getattr(tower, "encoder", tower)
-        names = [name for name in ("layer", "block", "layers") if hasattr(encoder, name)]
-        blocks = getattr(encoder, names[0])
-        after = [
-            getattr(tower, name, None) for name in ("pooler", "final_layer_norm", "layer_norm")
-        ]
-    return _grouped(own, _layers(blocks, after, projection))
-
-
-def _layers(
-    blocks: Sequence[nn.Module], after: Sequence[_Part], projection: _Part
-) -> list[list[_Part]]:
-    earlier: list[list[_Part]] = [[block] for block in blocks[:-1]]
-    return [*earlier, [blocks[-1], *after], [projection]]
-
-
-def _grouped(
-    parameters: Iterable[nn.Parameter], later: Iterable[Sequence[_Part]]
-) -> list[list[nn.Parameter]]:
-    """Return the parameters of each group; the first is whatever no later one holds."""
-    groups = [[item for part in group for item in _parameters(part)] for group in later]
-    taken = {id(item) for group in groups for item in group}
-    first = [item for item in parameters if id(item) not in taken]
-    return [group for group in (first, *groups) if group]
-
-
-def _parameters(part: _Part) -> list[nn.Parameter]:
-    if isinstance(part, nn.Parameter):
-        return [part]
-    return [] if part is None else list(part.parameters())
 
 
 def _keep_in_eval(module: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """The directory of a run: claiming it, and resuming the run that lies there.
 
 RUN/run.toml          the settings, every default written out
+    extensions.json   of each extension its settings
     metrics.jsonl     what was measured, a JSON object a line
     tensorboard/      the same for TensorBoard
     curves.png        the same as an image
@@ -21,12 +22,19 @@ from clipkit.errors import InputError, TrainingError
 from clipkit.files import exclusive_lock
 from clipkit.models.public_name import FINAL_NAME
 from clipkit.paths import expand_home
+from clipkit.runs.extension import (
+    CONFIG_NAME,
+    check_extension,
+    ended_report,
+    keep_settings,
+    kept_settings,
+    listed_changes,
+)
 from clipkit.runs.metrics_log import read_metrics
-from clipkit.runs.report import read_report
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import Precision, RunConfig
+from clipkit.training.extension import is_extendable
 
-CONFIG_NAME = "run.toml"
 CHECKPOINTS_NAME = "checkpoints"
 _LOCK_NAME = ".lock"
 # What may lie in a directory whose run.toml was not written yet: the lock, and drafts of
@@ -64,11 +72,13 @@ _FREE_KEYS = frozenset(
 
 
 @contextmanager
-def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
+def claimed_directory(config: RunConfig, *, extend: bool = False) -> Iterator[RunConfig]:
     """Make or enter the directory of a run, for this run alone.
 
     Args:
         config: The run, resolved.
+        extend: Whether its settings may differ as those of an extension do. What lies there is then
+            left as it is until the extension begins.
 
     Yields:
         The run, with what was chosen for it when it began.
@@ -80,7 +90,7 @@ def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
     refuse_nested(config)
     directory = Path(config.output)
     if directory.is_dir():
-        config = _as_before(directory, config)
+        config = as_before(directory, config, extend=extend)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,10 +104,9 @@ def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
         except OSError as error:
             raise InputError(f"output {directory} cannot be written: {error}") from error
         _remove_drafts(directory)
-        if (
-            read_report(directory) is None
-        ):  # a finished run keeps the settings that it was trained with
-            config.to_toml(directory / CONFIG_NAME)
+        # A finished run keeps the settings that it was trained with.
+        if ended_report(directory) is None and not changed_settings(directory, config):
+            keep_settings(directory, config)
         yield config
 
 
@@ -131,30 +140,77 @@ def refuse_nested(config: RunConfig) -> None:
             )
 
 
-def _as_before(directory: Path, config: RunConfig) -> RunConfig:
-    """Return the config that the directory's run began with, if it is the same run."""
-    config_file = directory / CONFIG_NAME
-    if not config_file.is_file():
+def as_before(directory: Path, config: RunConfig, *, extend: bool = False) -> RunConfig:
+    """Return a run with the precision that the run in its directory began with.
+
+    Args:
+        directory: Of the run, which is there.
+        config: The run, resolved.
+        extend: Whether its settings may differ as those of an extension do.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: If something else lies there, or another run.
+    """
+    if not (directory / CONFIG_NAME).is_file():
         if not all(path.name.startswith(_LEFT_BY_A_KILL) for path in directory.iterdir()):
             raise InputError(
                 f"output {directory} holds something that is no training run: choose another output"
             )
         return config
-    if not read_metrics(directory) and not RunCheckpoints(directory / CHECKPOINTS_NAME).steps():
-        return config  # it was refused or stopped before it began: no other run is lost
-    before = RunConfig.from_toml(config_file).resolve()
+    if not _has_begun(directory):
+        return config
+    before = kept_settings(directory)
     if config.compute.precision == "auto":
         config = with_precision(config, before.compute.precision)
+    if extend:
+        check_extension(directory, changed_settings(directory, config))
+        return config
     differences = differing_settings(before, config)
     if differences:
-        changes = "; ".join(
-            f"{key} was {was!r}, is {now!r}" for key, (was, now) in list(differences.items())[:5]
-        )
+        changes = listed_changes(differences)
+        if all(is_extendable(key) for key in differences):
+            raise InputError(
+                f"output {directory} holds a run with other settings: {changes}. To train it "
+                "further with these, give --extend (in Python extend=True); or set them back to "
+                "resume it, or choose another output"
+            )
         raise InputError(
             f"output {directory} holds another run: {changes}. Choose another output, or set "
             "these back to resume it"
         )
     return config
+
+
+def changed_settings(directory: Path, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that make a config another run than the one in a directory.
+
+    Args:
+        directory: Of the run.
+        config: Another, resolved.
+
+    Returns:
+        Both values by key; empty also where no run has begun. Of a run that early stopping has
+        ended, another patience is such a setting too.
+    """
+    if not _has_begun(directory):
+        return {}
+    before, ended = kept_settings(directory), ended_report(directory)
+    changes = differing_settings(before, config)
+    patience = before.watch.patience, config.watch.patience
+    if ended is not None and ended.step < ended.num_steps and patience[0] != patience[1]:
+        changes["watch.patience"] = patience
+    return changes
+
+
+def _has_begun(directory: Path) -> bool:
+    """Return whether a run has begun there; else it was refused or stopped, and nothing is lost."""
+    if not (directory / CONFIG_NAME).is_file():
+        return False
+    steps = RunCheckpoints(directory / CHECKPOINTS_NAME).steps()
+    return bool(read_metrics(directory) or steps)
 
 
 def with_precision(config: RunConfig, precision: Precision) -> RunConfig:

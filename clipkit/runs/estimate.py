@@ -25,18 +25,21 @@ from clipkit.training.config import RunConfig
 _FEW, _MANY = 32, 128  # images of each set: both are timed, and what an image more takes is theirs
 
 
-def count_validations(config: RunConfig, num_steps: int, *, is_scored: bool) -> int:
+def count_validations(
+    config: RunConfig, num_steps: int, *, steps_per_epoch: int, is_scored: bool
+) -> int:
     """Return how often a run measures weights that has no early stop.
 
     Args:
         config: The run, resolved.
-        num_steps: Of the whole run.
+        num_steps: That it takes.
+        steps_per_epoch: Of its pairs.
         is_scored: Whether there are validation pairs.
 
     Returns:
         Before the first step, while training, and to choose the final weights.
     """
-    every = max(1, round(config.watch.every_epochs * num_steps / (config.compute.epochs or 1)))
+    every = max(1, round(config.watch.every_epochs * steps_per_epoch))
     training = -(-num_steps // every)  # the last step is always followed by one
     mixtures = len(alphas_to_measure(is_scored=is_scored)) if config.watch.wise_ft else 0
     final = 1 + mixtures + (not config.is_from_scratch)

@@ -55,8 +55,9 @@ def finalize_run(
     towers = trained_towers(config, checkpoint)
     inputs = Inputs.of(towers)
     start = read_validation(directory, step=0)
-    if not config.is_from_scratch or start == Validation(None, {}):
-        # The log has no values of single images, and it may have been deleted.
+    if not config.is_from_scratch or report.extensions or start == Validation(None, {}):
+        # The log has no values of single images, and it may have been deleted, or be of images that
+        # were measured on before an extension.
         start = measure(live_encoder(initial_towers(config), inputs, config.compute.device))
     end = measure(live_encoder(towers, inputs, config.compute.device))
     report = replace(

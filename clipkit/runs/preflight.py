@@ -36,6 +36,7 @@ from clipkit.runs.estimate import (
     free_bytes,
     time_validation,
 )
+from clipkit.runs.extension_plan import PlannedExtension, plan_extension
 from clipkit.runs.report import trained_share
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runtime.torch_device import choose_device
@@ -45,7 +46,7 @@ from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.mixed_precision import choose_training_precision
-from clipkit.training.resume import kept_random_state
+from clipkit.training.resume import TrainerState, kept_random_state
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
@@ -65,7 +66,9 @@ class PreflightReport:
         num_parameters: Weights of both towers, adapters (LoRA) included.
         num_trained: Of them.
         steps_per_epoch: Optimizer steps of an epoch.
-        epochs: Of the whole run.
+        epochs: Of the whole run, unless max_steps ends it.
+        num_steps: Of the whole run.
+        num_done: Of them, before an extension.
         precision: That steps are computed in.
         step_seconds: Of a step.
         features_seconds: Of the features of all images, where they are computed once; else 0.
@@ -84,6 +87,7 @@ class PreflightReport:
     num_trained: int
     steps_per_epoch: int
     epochs: int
+    num_steps: int
     precision: str
     step_seconds: float
     features_seconds: float
@@ -95,11 +99,13 @@ class PreflightReport:
     warnings: tuple[str, ...]
     train_part: str = ""  # which of the pairs the statistics are of; empty: all
     validation_part: str = ""
+    num_done: int = 0
+    extension: tuple[str, ...] = ()  # what it would change, in sentences
 
     @property
     def hours(self) -> float:
         """How long the run takes on this machine, without an early stop."""
-        steps = self.step_seconds * self.steps_per_epoch * self.epochs
+        steps = self.step_seconds * (self.num_steps - self.num_done)
         validations = self.validation_seconds * self.num_validations
         return (self.features_seconds + steps + validations) / 3600
 
@@ -114,10 +120,8 @@ class PreflightReport:
         if self.features_seconds:
             hours = self.features_seconds / 3600
             lines.append(f"features of all images, computed once: about {_duration(hours)}")
-        lines.append(
-            f"{self.epochs} epochs of {self.steps_per_epoch} steps of {self.step_seconds:.2f} s in "
-            f"{self.precision}"
-        )
+        lines += self.extension
+        lines.append(f"{self._planned()} of {self.step_seconds:.2f} s in {self.precision}")
         if self.validation_seconds:
             lines.append(
                 f"{self.num_validations} measurements of {self.validation_seconds:.2f} s, the last "
@@ -131,6 +135,13 @@ class PreflightReport:
         ]
         return lines
 
+    def _planned(self) -> str:
+        if not self.num_done and self.num_steps == self.epochs * self.steps_per_epoch:
+            return f"{self.epochs} epochs of {self.steps_per_epoch} steps"
+        num_steps = self.num_steps - self.num_done
+        epochs = num_steps / self.steps_per_epoch
+        return f"{num_steps} steps, {epochs:.3g} epochs of {self.steps_per_epoch} steps,"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
         return {
@@ -142,6 +153,9 @@ class PreflightReport:
             "num_trained": self.num_trained,
             "steps_per_epoch": self.steps_per_epoch,
             "epochs": self.epochs,
+            "num_steps": self.num_steps,
+            "num_done": self.num_done,
+            "extension": list(self.extension),
             "precision": self.precision,
             "step_seconds": self.step_seconds,
             "features_seconds": self.features_seconds,
@@ -155,7 +169,9 @@ class PreflightReport:
         }
 
 
-def check(config: RunConfig, *, callbacks: Callbacks | None = None) -> PreflightReport:
+def check(
+    config: RunConfig, *, extend: bool = False, callbacks: Callbacks | None = None
+) -> PreflightReport:
     """Look at the data of a run and try a few steps; nothing is written.
 
     Of more than 20,000 pairs a random 20,000 are read, and the copies among all of them counted;
@@ -165,6 +181,7 @@ def check(config: RunConfig, *, callbacks: Callbacks | None = None) -> Preflight
 
     Args:
         config: The run, as train takes it.
+        extend: Whether to look at what an extension of the run in its directory would do.
         callbacks: Called with messages and progress; None: nothing is called. Warnings are in the
             report.
 
@@ -178,10 +195,14 @@ def check(config: RunConfig, *, callbacks: Callbacks | None = None) -> Preflight
     """
     check_kind(config, "compute", CONFIG_RULE)
     with kept_random_state():
-        return _check(with_validation_splits(config.resolve()), callbacks or Callbacks())
+        config = config.resolve()
+        plan = plan_extension(config) if extend else None
+        return _check(with_validation_splits(config), plan, callbacks or Callbacks())
 
 
-def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
+def _check(
+    config: RunConfig, plan: PlannedExtension | None, callbacks: Callbacks
+) -> PreflightReport:
     assert config.compute.epochs is not None  # it is resolved
     refuse_nested(config)
     warnings: list[str] = []
@@ -233,8 +254,9 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
     precision, step_seconds, batch_seconds = _time_step(config, towers, batches, teacher)
     validation_seconds = time_validation(config, data, towers)
     is_scored = data.validation is not None
-    steps_per_epoch = batches.steps_per_epoch // config.compute.accumulate_batches
-    num_steps = config.compute.epochs * steps_per_epoch
+    state = plan.state(config, batches) if plan else TrainerState()
+    spe, num_done = batches.steps_per_epoch // config.compute.accumulate_batches, state.step
+    num_steps = config.compute.num_steps(spe, data_offset=state.data_offset)
     needed, free = disk_bytes(config, towers, len(data.train)), free_bytes(config.output)
     warnings += _warn_full(config, needed, free)
     return PreflightReport(
@@ -242,13 +264,18 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         validation=validation,
         num_parameters=num_parameters,
         num_trained=num_trained,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=spe,
         epochs=config.compute.epochs,
+        num_steps=num_steps,
+        num_done=num_done,
+        extension=tuple(plan.lines(config, state, num_steps)) if plan else (),
         precision=precision,
         step_seconds=step_seconds,
         features_seconds=batch_seconds * len(data.train) / size,
         validation_seconds=validation_seconds,
-        num_validations=count_validations(config, num_steps, is_scored=is_scored),
+        num_validations=count_validations(
+            config, num_steps - num_done, steps_per_epoch=spe, is_scored=is_scored
+        ),
         checkpoint_bytes=checkpoint_bytes(config, towers),
         disk_bytes=needed,
         free_bytes=free,

@@ -30,6 +30,7 @@ class TrainingReport:
             clipkit did not count them.
         num_trained: Of them.
         num_validated: Pairs that were measured on, without those that could not be read.
+        extensions: The steps after which the run was extended (``--extend``), in order.
         best_step: The step whose weights were kept.
         alpha: Share of the trained weights in the final ones (WiSE-FT); None: no interpolation.
         start: Metrics before the first step, by name.
@@ -52,6 +53,7 @@ class TrainingReport:
     num_parameters: int = 0
     num_trained: int = 0
     num_validated: int = 0
+    extensions: tuple[int, ...] = ()
     best_step: int | None = None
     alpha: float | None = None
     start: Mapping[str, float] = field(default_factory=dict)
@@ -87,7 +89,7 @@ class TrainingReport:
         values["intervals"] = {
             name: (low, high) for name, (low, high) in values.get("intervals", {}).items()
         }
-        for name in ("notes", "warnings"):
+        for name in ("notes", "warnings", "extensions"):
             values[name] = tuple(values.get(name, ()))
         return cls(**values)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from clipkit.arguments import check_kind, check_path
 from clipkit.errors import InputError
@@ -29,9 +30,19 @@ from clipkit.runs.build import (
 from clipkit.runs.data import open_data, with_validation_splits
 from clipkit.runs.directory import (
     CHECKPOINTS_NAME,
-    CONFIG_NAME,
+    changed_settings,
     claimed_directory,
     with_precision,
+)
+from clipkit.runs.extension import (
+    CONFIG_NAME,
+    Extending,
+    add_extension,
+    check_steps_left,
+    ended_report,
+    extension_lines,
+    keep_settings,
+    read_extensions,
 )
 from clipkit.runs.finalize import finalize_run
 from clipkit.runs.metrics_log import MetricsLog, read_validation
@@ -55,13 +66,17 @@ from clipkit.training.trainer import Trainer
 def train(
     config: RunConfig,
     *,
+    extend: bool = False,
     callbacks: Callbacks | None = None,
     features: Path | None = None,
 ) -> TrainingReport:
     """Train a dual encoder, or resume a run that was interrupted.
 
     The run's directory is ``config.output``. A run that is there already and has the same settings
-    is resumed where it stopped, bit for bit on a CPU; one that has ended is reported again.
+    is resumed where it stopped, bit for bit on a CPU; one that has ended is reported again. With
+    ``extend`` it may have more epochs or steps, other pairs, another schedule or another "watch":
+    it goes on from its newest checkpoint, and its final model and report stay until there are new
+    ones.
 
     While it takes steps in the main thread, Ctrl-C and SIGTERM do not raise: the step at hand is
     finished, a checkpoint to resume from is written, and the report comes back with
@@ -73,6 +88,8 @@ def train(
 
     Args:
         config: What to train on what, and how.
+        extend: Whether to go on with a run whose settings differ as those of an extension may.
+            Where nothing differs it is as without.
         callbacks: Called with messages, warnings and progress; None: warnings are issued as
             ClipkitWarning, and nothing else is shown.
         features: Directory where the features of a locked image encoder are kept, for several runs
@@ -94,16 +111,20 @@ def train(
         if ranks.rank > 0:
             return _follow(resolved, ranks)
         callbacks = callbacks or Callbacks()
-        with claimed_directory(resolved) as claimed:
-            ended = read_report(Path(claimed.output))
-            ranks.all_gather_objects((claimed, ended))
+        with claimed_directory(resolved, extend=extend) as claimed:
+            directory = Path(claimed.output)
+            changes = changed_settings(directory, claimed) if extend else {}
+            extending = Extending(extend, changes, len(read_extensions(directory)))
+            ended = None if changes else ended_report(directory)
+            ranks.all_gather_objects((claimed, ended, extending))
             if ended is not None:
                 callbacks.say(
                     f"{claimed.output} has ended already and this is what it came to; nothing was "
-                    "trained now. To train again, choose another output"
+                    "trained now. To train it further, ask for more epochs by --extend (in Python "
+                    "extend=True); to train again, choose another output"
                 )
                 return ended
-            return _Run(claimed, ranks, callbacks, features).run()
+            return _Run(claimed, ranks, callbacks, features=features, extending=extending).run()
 
 
 def choose_again(
@@ -135,11 +156,12 @@ def choose_again(
                 f"the final weights are chosen by settings of watch, got {setting!r}: for another "
                 "setting train another run"
             )
-    report = read_report(folder)
+    report = ended_report(folder)
     if report is None or not (folder / CONFIG_NAME).is_file():
         raise InputError(
             f"{folder} is no run that has ended: give the directory of one, in which report.json "
-            "lies; one that was interrupted is resumed by the command that began it"
+            "lies; one that was interrupted, or whose extension was, is resumed by the command "
+            "that began it"
         )
     before, config = (
         # The directory may have been moved.
@@ -151,14 +173,16 @@ def choose_again(
         chosen = run.choose(
             replace(report, directory=str(folder), alpha=None, interpolations=(), notes=())
         )
-        config.to_toml(folder / CONFIG_NAME)
+        keep_settings(folder, config)
     return chosen
 
 
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
     """Train as one of the other ranks, with the config that rank 0 has claimed."""
-    claimed, ended = ranks.all_gather_objects(None)[0]
-    return ended or _Run(claimed, ranks, Callbacks(warn=lambda line: None)).run()
+    claimed, ended, extending = ranks.all_gather_objects(None)[0]
+    return (
+        ended or _Run(claimed, ranks, Callbacks(warn=lambda line: None), extending=extending).run()
+    )
 
 
 class _Run:
@@ -169,9 +193,12 @@ class _Run:
         config: RunConfig,
         ranks: Ranks,
         callbacks: Callbacks,
+        *,
         features: Path | None = None,
+        extending: Extending | None = None,
     ) -> None:
         self._kept = config  # as run.toml has it
+        self._extending = extending or Extending()
         device = str(ranks.choose_device(config.compute.device))  # each process has its own
         config = replace(config, compute=replace(config.compute, device=device))
         self._config = with_validation_splits(config)
@@ -271,10 +298,44 @@ class _Run:
             fingerprints=sources,
         )
         if step is not None:
-            trainer.restore(state)
-            self._callbacks.say(f"resuming after step {step} of {trainer.num_steps}")
+            self._restore(trainer, state)
             self._find_best(trainer.state, checkpoints)
+        elif self._extending.changes or self._extending.num_before:
+            self._begin_extended(trainer)
         return trainer
+
+    def _restore(self, trainer: Trainer, saved: dict[str, Any]) -> None:
+        """Resume from a checkpoint, or extend the run from there on."""
+        told = self._extending
+        is_new = bool(told.changes or (told.is_asked and trainer.changed_sources(saved)))
+        num_extensions = told.num_before + is_new
+        extends = saved["progression"].get("num_extensions", 0) < num_extensions
+        trainer.restore(saved, extends=extends)
+        step, num_steps = trainer.state.step, trainer.num_steps
+        if not extends:
+            self._callbacks.say(f"resuming after step {step} of {num_steps}")
+            return
+        check_steps_left(self._config, trainer.state, num_steps)
+        trainer.state.num_extensions = num_extensions
+        if self._ranks.rank > 0:
+            return
+        if is_new:
+            add_extension(self._directory, step, self._kept)
+        for line in extension_lines(self._config, trainer.state, num_steps, told.changes):
+            self._callbacks.say(line)
+
+    def _begin_extended(self, trainer: Trainer) -> None:
+        """Begin a run with the settings of its extension, of which there is no checkpoint yet."""
+        told = self._extending
+        if read_report(self._directory) is not None:
+            raise InputError(
+                f"the run in {self._directory} has no checkpoint that could be trained further: "
+                f"put the folder {CHECKPOINTS_NAME} back; or train another run from its weights, "
+                "with its final folder as model.base"
+            )
+        trainer.state.num_extensions = told.num_before + bool(told.changes)
+        if told.changes and self._ranks.rank == 0:
+            add_extension(self._directory, 0, self._kept)
 
     def _find_best(self, state: TrainerState, checkpoints: RunCheckpoints) -> None:
         """Let later weights become the best, if the checkpoint of the best ones is damaged."""
@@ -318,8 +379,9 @@ class _Run:
         precision = choose_training_precision(self._config, TrainedTowers(towers), first_batch)
         precision = self._ranks.all_gather_objects(precision)[0]
         self._config = with_precision(self._config, precision)
-        if self._ranks.rank == 0:
-            with_precision(self._kept, precision).to_toml(self._directory / CONFIG_NAME)
+        self._kept = with_precision(self._kept, precision)
+        if self._ranks.rank == 0 and not self._extending.changes:
+            keep_settings(self._directory, self._kept)
 
     def _report(self, trainer: Trainer, *, is_finished: bool) -> TrainingReport:
         state = trainer.state
@@ -334,6 +396,7 @@ class _Run:
             num_pairs=self._data.num_pairs,
             num_parameters=num_parameters,
             num_trained=num_trained,
+            extensions=tuple(each["step"] for each in read_extensions(self._directory)),
             best_step=state.best_step or state.step,
             bad=bad,
             warnings=tuple(self._warnings),

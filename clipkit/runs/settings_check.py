@@ -80,6 +80,7 @@ def check_settings(
             f"model.patch_dropout is for an image tower that is trained, and {kept_by} keeps it "
             "as it is: set patch_dropout = 0"
         )
+    _check_factors(config)
     weights = (
         loss.contrastive_weight,
         *((loss.feature_weight, loss.logit_weight) if loss.teacher else ()),
@@ -138,8 +139,7 @@ def settings_warnings(
         Sentences, the gravest first; empty if nothing is known against it.
     """
     compute = config.compute
-    per_epoch = num_pairs // compute.batch_size // compute.accumulate_batches
-    num_steps = (compute.epochs or 0) * per_epoch
+    num_steps = compute.num_steps(num_pairs // compute.batch_size // compute.accumulate_batches)
     return [
         *_rate_warnings(config),
         *_step_warnings(config, num_steps),
@@ -152,6 +152,19 @@ def settings_warnings(
 def names_side(caption: str) -> bool:
     """Return whether a caption says left or right, which is wrong of the mirrored image."""
     return re.search(r"\b(left|right)\b", caption, flags=re.IGNORECASE) is not None
+
+
+def _check_factors(config: RunConfig) -> None:
+    """Raise InputError if a tower that is not trained has a learning rate of its own."""
+    for tower, is_fixed, factor in (
+        ("image", config.model.is_image_fixed, config.optimizer.image_lr_factor),
+        ("text", config.model.is_text_fixed, config.optimizer.text_lr_factor),
+    ):
+        if is_fixed and factor != 1:
+            raise InputError(
+                f"optimizer.{tower}_lr_factor = {factor:g} is for an encoder that is trained, and "
+                f"nothing of the {tower} encoder is: set it to 1, or unlock the encoder"
+            )
 
 
 def _rate_warnings(config: RunConfig) -> Iterator[str]:
@@ -199,11 +212,14 @@ def _step_warnings(config: RunConfig, num_steps: int) -> Iterator[str]:
             f"{memory} (1 / (1 - beta2)): it ends before that has settled; more epochs or a "
             "smaller batch_size give more steps"
         )
-    if optimizer.warmup_fraction > 0.5:
+    name, share, usual = "warmup_fraction", optimizer.warmup_fraction, 0.1
+    if optimizer.warmup_steps:
+        name, share, usual = "warmup_steps", optimizer.warmup_steps / num_steps, num_steps // 10
+    if share > 0.5:
         yield (
-            f"optimizer.warmup_fraction {optimizer.warmup_fraction:g} makes the run end soon after "
-            "the learning rate has reached its height, so that it hardly falls again; 0.1 would "
-            "be usual"
+            f"optimizer.{name} {getattr(optimizer, name):g} makes the run end soon after "
+            "the learning rate has reached its height, so that it hardly falls again; "
+            f"{usual:g} would be usual"
         )
 
 
@@ -242,7 +258,9 @@ def _bias_warnings(config: RunConfig, num_steps: int, logit_bias: float | None) 
 
 
 def _data_warnings(config: RunConfig, num_pairs: int, num_parameters: int) -> Iterator[str]:
-    batch_size, epochs = config.compute.batch_size, config.compute.epochs or 0
+    batch_size = config.compute.batch_size
+    steps_per_epoch = num_pairs // batch_size
+    epochs = config.compute.num_steps(steps_per_epoch) / steps_per_epoch
     if config.is_from_scratch and num_parameters > _LARGE_MODEL:
         num_seen = num_pairs * epochs
         if num_seen < _SMALL_SEEN:

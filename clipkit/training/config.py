@@ -32,7 +32,9 @@ from clipkit.training.config_values import (
     NonNegative,
     Number,
     PartialShare,
+    Positive,
     PositiveCount,
+    PositiveShare,
     Share,
     Text,
     Whole,
@@ -40,7 +42,7 @@ from clipkit.training.config_values import (
 )
 
 LossKind = Literal["infonce", "sigmoid"]
-ScheduleKind = Literal["cosine", "constant"]
+ScheduleKind = Literal["cosine", "linear", "constant"]
 Sharding = Literal["ddp", "fsdp"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 TrackerName = Literal["wandb", "mlflow", "trackio"]
@@ -305,11 +307,38 @@ class OptimizerConfig:
     eps: NonNegative = 1e-6  # AdamW's
     weight_decay: NonNegative = 0.2  # of matrices; gains, biases, scale and positions have none
     clip_norm: NonNegative = 1.0  # largest norm of the whole gradient; 0: any
-    schedule: ScheduleKind = "cosine"  # of the learning rate after warmup, to 0; or "constant"
+    # Of the learning rate after warmup: "cosine" or "linear", to 0; or "constant".
+    schedule: ScheduleKind = "cosine"
     warmup_fraction: Share = 0.1  # of all steps
     # Of a moving average of the trained weights, as in 0.999, which is what is validated and
     # written as the model; 0: none, the model is the weights as they are.
     ema_decay: PartialShare = 0.0
+    warmup_steps: Count = 0  # instead of warmup_fraction; 0: by the fraction
+    cooldown_fraction: Share = (
+        0.0  # with "constant": the last share of steps, in which it falls to 0
+    )
+    image_lr_factor: Positive = 1.0  # multiplies the learning rate of the image encoder
+    text_lr_factor: Positive = 1.0  # and of the text encoder
+    # Layer-wise learning rates: that of a layer is layer_decay times the next one's, up to the
+    # projection, which has the whole; so the first layers change least. 1: all alike.
+    layer_decay: PositiveShare = 1.0
+
+    def __post_init__(self) -> None:
+        """Check how the fields go together.
+
+        Raises:
+            InputError: If a cooldown is asked of a schedule that falls to 0 anyway.
+        """
+        if self.cooldown_fraction and self.schedule != "constant":
+            raise InputError(
+                f"optimizer.cooldown_fraction = {self.cooldown_fraction:g} goes with schedule = "
+                f'"constant", and "{self.schedule}" falls to 0 by itself: set cooldown_fraction = 0'
+            )
+
+    @property
+    def has_rate_factors(self) -> bool:
+        """Whether some weights have another learning rate than others."""
+        return (self.image_lr_factor, self.text_lr_factor, self.layer_decay) != (1.0, 1.0, 1.0)
 
 
 @checked_settings("compute")
@@ -324,6 +353,7 @@ class ComputeConfig:
     # only: a larger batch_size with a chunk_size takes the same memory and has them all.
     accumulate_batches: PositiveCount = 1
     epochs: PositiveCount | None = None  # None: 5 fine-tuning, 32 from scratch
+    max_steps: Count = 0  # the run ends after so many steps instead; 0: by epochs
     device: Text = "auto"  # "cpu", "cuda", "mps"
     # Autocast: bf16 where it is fast, fp16 on CUDA that has no bf16 (T4, V100), else fp32.
     precision: Precision = "auto"
@@ -341,6 +371,19 @@ class ComputeConfig:
                 f"compute.batch_size must be at least 2, got {self.batch_size}: a pair is learnt "
                 "against the others of its batch"
             )
+
+    def num_steps(self, steps_per_epoch: int, *, data_offset: int = 0) -> int:
+        """Return after how many steps the run ends.
+
+        Args:
+            steps_per_epoch: Of its pairs.
+            data_offset: How many steps its epochs are ahead, as
+                :class:`.resume.TrainerState` has it.
+
+        Returns:
+            Steps of the whole run.
+        """
+        return self.max_steps or (self.epochs or 0) * steps_per_epoch - data_offset
 
 
 @checked_settings("watch")

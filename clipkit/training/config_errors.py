@@ -22,6 +22,7 @@ from clipkit.training.key_names import OTHER_TRAINERS
 _Class = TypeVar("_Class")
 # What pydantic calls a value out of range, and what is in range.
 _RANGES = {
+    "greater_than": "above {gt:g}",
     "greater_than_equal": "{ge:g} or more",
     "less_than_equal": "at most {le:g}",
     "less_than": "below {lt:g}",

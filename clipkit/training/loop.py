@@ -118,7 +118,7 @@ class TrainingLoop(Generic[_Batch]):
         self,
         state: TrainerState,
         *,
-        epochs: int,
+        num_steps: int,
         config: OptimizerConfig,
         watch: WatchConfig,
     ) -> bool:
@@ -126,7 +126,7 @@ class TrainingLoop(Generic[_Batch]):
 
         Args:
             state: How far the run is; updated in place.
-            epochs: Epochs of the whole run.
+            num_steps: Of the whole run.
             config: The learning-rate schedule, and where gradients are clipped.
             watch: How often to validate, log and save, and when to stop early.
 
@@ -138,16 +138,21 @@ class TrainingLoop(Generic[_Batch]):
                 written.
         """
         steps_per_epoch = self._batches.steps_per_epoch
-        num_steps = epochs * steps_per_epoch
         validation_steps = max(1, round(watch.every_epochs * steps_per_epoch))
         clock = _Clock(state)
-        with StopRequest() as stop, closing(self._batches.after(state.step)) as batches:
+        with StopRequest() as stop, closing(self._batches.after(state.position)) as batches:
             while state.step < num_steps and not state.is_ended_early:
                 begun = time.perf_counter()
                 self._module.train()
                 batch = next(batches)
                 loaded = time.perf_counter()
-                rate = learning_rate(state.step, num_steps=num_steps, config=config)
+                rate = learning_rate(
+                    state.step,
+                    num_steps=num_steps,
+                    config=config,
+                    begin=state.schedule_begin,
+                    warmup=state.warmup,
+                )
                 metrics = self._take_step(batch, rate, config.clip_norm, state)
                 state.step += 1
                 self._hooks.note_batch(batch)
@@ -159,15 +164,15 @@ class TrainingLoop(Generic[_Batch]):
                     state.add_metrics(metrics)
                 is_last = state.step == num_steps
                 if is_last or state.step == 1 or state.step % watch.log_steps == 0:
-                    now = {"epoch": state.step / steps_per_epoch, "lr": rate}
+                    now = {"epoch": state.position / steps_per_epoch, "lr": rate}
                     now |= self._scaling(state)
                     self._hooks.log(state.step, state.take_means() | now)
                 self._hooks.progress(state.step, num_steps)
                 must_save = is_last or state.step % (watch.checkpoint_steps or num_steps) == 0
-                if is_last or state.step % validation_steps == 0:
+                if is_last or state.position % validation_steps == 0:
                     must_save |= self._validate(state, watch.patience)
                 must_stop = self._hooks.all_reduce_max(float(stop.is_made)) > 0
-                is_due = clock.is_due(watch, is_epoch_end=state.step % steps_per_epoch == 0)
+                is_due = clock.is_due(watch, is_epoch_end=state.position % steps_per_epoch == 0)
                 must_save |= self._hooks.all_reduce_max(float(is_due)) > 0
                 if must_save or must_stop:
                     self._refuse_diverged(state.step)

@@ -42,6 +42,19 @@ class TrainerState:
     bad: dict[str, str] = field(default_factory=dict)  # pairs that could not be read: name, reason
     sums: dict[str, float] = field(default_factory=dict)  # of each step's metrics, since a log line
     num_summed: int = 0  # steps
+    num_extensions: int = 0  # how often the run was extended
+    schedule_begin: int = 0  # the step at which the learning rate's schedule begins
+    # The first step of the warmup and how many it has; None: of an earlier version.
+    warmup: tuple[int, int] | None = None
+    # The batch after step S is that of S + data_offset: not 0 since the run was extended with other
+    # pairs, which begin with an epoch.
+    data_offset: int = 0
+    num_former_bad: int = 0  # of "bad", those of pairs that were trained on before these
+
+    @property
+    def position(self) -> int:
+        """How many batches of the pairs are done, those of former pairs counted as epochs."""
+        return self.step + self.data_offset
 
     def add_metrics(self, metrics: Mapping[str, float]) -> None:
         """Count the metrics of a step in the means of the next line of the log."""

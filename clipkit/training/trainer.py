@@ -25,11 +25,18 @@ from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import BatchGroups, LoadedBatch, PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks, copy_full_weights, wrap
+from clipkit.training.extension import EXTENDABLE_SOURCES, extend_state
 from clipkit.training.key_names import RENAMED_SETTINGS, rename
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.mixed_precision import DTYPES, loss_scaler
-from clipkit.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, clamp_logit_scale
+from clipkit.training.optimizer import (
+    MAX_LOGIT_SCALE,
+    build_optimizer,
+    clamp_logit_scale,
+    rate_factors,
+    warmup_steps,
+)
 from clipkit.training.resume import (
     TrainerState,
     capture_state,
@@ -94,8 +101,10 @@ class Trainer:
         trained = TrainedTowers(towers, teacher_dim=teacher.embed_dim if teacher else None)
         # Before FSDP changes the shapes, which decide what gets no weight decay.
         no_decay = {f"towers.{name}" for name in no_decay_names(towers)}
+        factors = rate_factors(towers, config.optimizer)
+        factors = {f"towers.{name}": factor for name, factor in factors.items()}
         self._module = wrap(trained, config.compute.sharding, self._device)
-        self._optimizer = build_optimizer(trained, config.optimizer, no_decay)
+        self._optimizer = build_optimizer(trained, config.optimizer, no_decay, factors)
         if config.optimizer.ema_decay:
             self._average = WeightAverage(towers, config.optimizer.ema_decay)
         self._measured = self._towers_to_measure()
@@ -112,8 +121,9 @@ class Trainer:
     @property
     def num_steps(self) -> int:
         """Steps of the whole run."""
-        assert self._config.compute.epochs is not None  # the config is resolved
-        return self._config.compute.epochs * self._steps.steps_per_epoch
+        return self._config.compute.num_steps(
+            self._steps.steps_per_epoch, data_offset=self.state.data_offset
+        )
 
     @property
     def measured_towers(self) -> Towers:
@@ -123,25 +133,51 @@ class Trainer:
         """
         return self._measured
 
-    def restore(self, saved: dict[str, Any]) -> None:
+    def changed_sources(self, saved: Mapping[str, Any]) -> list[str]:
+        """Return the settings whose files are others than those of a checkpoint's run, sorted.
+
+        Args:
+            saved: The checkpoint's training state.
+
+        Returns:
+            Names as "data.train".
+        """
+        before = rename(saved.get("sources", {}), RENAMED_SETTINGS)
+        settings = sorted(before.keys() | self._fingerprints.keys())
+        return [name for name in settings if before.get(name) != self._fingerprints.get(name)]
+
+    def restore(self, saved: dict[str, Any], *, extends: bool = False) -> None:
         """Resume from the training state of a checkpoint, whose weights the towers came with.
 
         Args:
             saved: As the checkpoint holds it.
+            extends: Whether the run is extended there, so that its schedule begins again and its
+                pairs may be others.
 
         Raises:
             TrainingError: If it is of another run, or of other pairs or models.
         """
-        before = rename(saved.get("sources", {}), RENAMED_SETTINGS)
-        for setting in sorted(before.keys() | self._fingerprints.keys()):
-            if before.get(setting) != self._fingerprints.get(setting):
+        changed = self.changed_sources(saved)
+        for setting in changed:
+            may_differ = setting in EXTENDABLE_SOURCES
+            if not (extends and may_differ):
+                how = ", or go on with it as it is by --extend (in Python extend=True)"
                 raise TrainingError(
                     f"what {setting} names has changed since this run was trained with it: put it "
-                    "back to resume, or choose another output"
+                    f"back to resume{how if may_differ else ''}, or choose another output"
                 )
         self.state = restore_state(saved, self._module, self._optimizer)
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(saved["scaler"])
+        if extends:
+            extend_state(
+                self.state,
+                schedule=self._config.optimizer.schedule,
+                former_steps_per_epoch=saved.get("steps_per_epoch", 0),
+                steps_per_epoch=self._steps.steps_per_epoch,
+                has_other_pairs="data.train" in changed,
+                has_other_measurements=changed not in ([], ["data.train"]),
+            )
         random_states = saved["random"]
         if len(random_states) == self._ranks.world_size:
             restore_random_state(random_states[self._ranks.rank])
@@ -174,7 +210,9 @@ class Trainer:
             TrainingError: If training diverges, too many pairs are bad, or a checkpoint cannot be
                 written.
         """
-        assert self._config.compute.epochs is not None  # the config is resolved
+        begin, config = self.state.schedule_begin, self._config.optimizer
+        if self.state.warmup is None:
+            self.state.warmup = (begin, warmup_steps(self.num_steps - begin, config))
         hooks = Hooks(
             log=log,
             log_validation=log_validation,
@@ -197,7 +235,7 @@ class Trainer:
         )
         return loop.run(
             self.state,
-            epochs=self._config.compute.epochs,
+            num_steps=self.num_steps,
             config=self._config.optimizer,
             watch=self._config.watch,
         )
@@ -248,10 +286,11 @@ class Trainer:
         """Raise if pairs that were just found to be bad are more than the run may lose."""
         bad = self.state.bad
         most = int(self._config.data.max_bad_fraction * self._batches.num_pairs)
-        if new and len(bad) > most:
+        num_bad = len(bad) - self.state.num_former_bad
+        if new and num_bad > most:
             examples = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
             raise TrainingError(
-                f"{len(bad)} pairs could not be read, data.max_bad_fraction allows "
+                f"{num_bad} pairs could not be read, data.max_bad_fraction allows "
                 f"{most}: {examples}. Mend them, or raise the limit; {checkpoints.outlook()}"
             )
 
@@ -283,7 +322,11 @@ class Trainer:
         saved = capture_state(
             self.state, self._module, self._optimizer, random_states, averaged=averaged
         )
-        saved |= {"sources": self._fingerprints, "scaler": self._scaler.state_dict()}
+        saved |= {
+            "sources": self._fingerprints,
+            "scaler": self._scaler.state_dict(),
+            "steps_per_epoch": self._steps.steps_per_epoch,
+        }
         self._update_unsharded()
         if self._ranks.rank == 0:
             checkpoints.save(self.state.step, self.measured_towers, saved)

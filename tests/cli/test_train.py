@@ -334,3 +334,22 @@ def test_full_disk_gets_one_line_and_loses_nothing(
     names = ("run", "undisturbed")
     finals = [tmp_path / name / "final" / "open_clip_model.safetensors" for name in names]
     assert finals[0].read_bytes() == finals[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_extend_goes_on_with_a_run_and_says_its_schedule(
+    run: Run, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write()
+    run("train", path)
+    more = ("--set", "compute.epochs=2")
+
+    line = refused(run, path, *more)
+    checked = run("train", path, *more, "--extend", "--check", "--json")
+    outcome = run("train", path, *more, "--extend", "--json")
+
+    assert "give --extend" in line
+    assert json.loads(checked.out)["num_done"] == 2
+    assert "extending the run after step 2, to step 4: the learning rate begins" in outcome.err
+    assert json.loads(outcome.out)["extensions"] == [2]
+    assert "--finalize trains nothing" in refused(run, "--finalize", tmp_path, "--extend")

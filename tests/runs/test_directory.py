@@ -123,7 +123,7 @@ def test_a_run_that_has_lost_its_measurements_is_still_itself(config: RunConfig)
     (directory / "checkpoints" / "step-00000005").mkdir(parents=True)
     other = replace(config, optimizer=OptimizerConfig(lr=0.25))
     with (
-        pytest.raises(InputError, match=r"holds another run: optimizer\.lr was 0\.0005"),
+        pytest.raises(InputError, match=r"with other settings: optimizer\.lr was 0\.0005"),
         claimed_directory(other),
     ):
         pass
@@ -351,6 +351,8 @@ def test_every_key_is_known_to_make_another_run_or_not(key: str) -> None:
         changed = replace(base, model=ModelConfig(base="starter"))
         assert {"model.base", "model.architecture"} <= set(differing_settings(base, changed))
         return
+    if name == "cooldown_fraction":
+        base = replace(base, optimizer=OptimizerConfig(schedule="constant"))
     if name in ("stream", "samples_per_epoch"):
         streamed = replace(base, data=replace(base.data, stream=True, samples_per_epoch=9))
         assert {"data.stream", "data.samples_per_epoch"} == {*differing_settings(base, streamed)}

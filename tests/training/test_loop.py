@@ -145,7 +145,12 @@ class Run:
             self.pair, self.step.backward, self.numbers, optimizer, hooks, scaler=self.scaler
         )
         settings = WatchConfig(**{"log_steps": 1, **watch})
-        return loop.run(self.state, epochs=epochs, config=config, watch=settings)
+        return loop.run(
+            self.state,
+            num_steps=epochs * self.numbers.steps_per_epoch,
+            config=config,
+            watch=settings,
+        )
 
     def _progress(self, done: int, total: int) -> None:
         self.progress.append((done, total))
@@ -177,7 +182,7 @@ def test_a_group_learns_at_the_rate_times_its_factor() -> None:
     )
     backward, optimizer = SlopeStep(pair, slopes=(1, 1)).backward, torch.optim.SGD(groups)
     loop: TrainingLoop[int] = TrainingLoop(pair, backward, Numbers(), optimizer, hooks)
-    assert loop.run(TrainerState(), epochs=2, config=PLAIN, watch=WatchConfig(log_steps=1))
+    assert loop.run(TrainerState(), num_steps=4, config=PLAIN, watch=WatchConfig(log_steps=1))
     assert pair.plain.item() == pytest.approx(-0.4)
     assert pair.fast.item() == pytest.approx(-1.2)
     assert rates == [0.1] * 4  # what is written down is the rate without factors

@@ -1,11 +1,15 @@
 """AdamW's groups, the learning rate against open_clip_train's schedulers, the scale's bound."""
 
+import itertools
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from open_clip_train.scheduler import const_lr, cosine_lr
+from hypothesis import given
+from hypothesis import strategies as st
+from open_clip_train.scheduler import const_lr, const_lr_cooldown, cosine_lr
+from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
 from clipkit.errors import InputError
@@ -16,11 +20,19 @@ from clipkit.training.optimizer import (
     build_optimizer,
     clamp_logit_scale,
     learning_rate,
+    rate_factors,
     warmup_steps,
 )
 from tests.models.conftest import tiny_config
 
 CONFIG = OptimizerConfig(lr=0.3)
+TIMM = {
+    "timm_model_name": "vit_tiny_patch16_224",
+    "timm_model_pretrained": False,
+    "timm_pool": "token",
+    "timm_proj": "linear",
+    "image_size": 32,
+}
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
@@ -131,3 +143,96 @@ def test_the_scale_stays_between_one_and_a_hundred(
     assert model.logit_scale.requires_grad
     clamp_logit_scale(towers, most=0.5)
     assert towers.logit_scale == pytest.approx(min(after, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "num_warmup", "share"), [(40, 3, 0.25), (9, 0, 1.0), (7, 2, 0)]
+)
+def test_a_cooldown_is_that_of_open_clip(num_steps: int, num_warmup: int, share: float) -> None:
+    config = OptimizerConfig(
+        lr=2e-3,
+        schedule="constant",
+        warmup_fraction=0.0,
+        warmup_steps=num_warmup,
+        cooldown_fraction=share,
+    )
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1)
+    adjust = const_lr_cooldown(optimizer, 2e-3, num_warmup, num_steps, round(share * num_steps))
+    for step in range(num_steps):
+        rate = learning_rate(step, num_steps=num_steps, config=config)
+        assert rate == pytest.approx(adjust(step), rel=1e-12)
+
+
+def test_a_line_falls_in_equal_steps_and_begins_again() -> None:
+    config = OptimizerConfig(lr=0.4, schedule="linear", warmup_steps=2)
+    expected = [0.2, 0.4, 0.4, 0.3, 0.2, 0.1]
+    rates = [learning_rate(step, num_steps=6, config=config) for step in range(6)]
+    again = [learning_rate(step, num_steps=16, config=config, begin=10) for step in range(10, 16)]
+    assert rates == pytest.approx(expected)
+    assert again == pytest.approx(expected)
+
+
+def test_a_cooldown_of_a_schedule_that_falls_is_refused() -> None:
+    with pytest.raises(InputError, match=r"cooldown_fraction = 0\.2 goes with schedule"):
+        OptimizerConfig(cooldown_fraction=0.2)
+
+
+def test_layers_of_a_timm_tower_learn_at_the_rates_of_timm() -> None:
+    config = tiny_config(vision_cfg=TIMM)
+    model = build_model(config, "tiny", None)
+    towers = Towers(model, model_cfg=config, preprocess_cfg={}, tokenizer_source=Path())
+    settings = OptimizerConfig(lr=0.3, layer_decay=0.5, text_lr_factor=0.1)
+    found = rate_factors(towers, settings)
+    trunk = model.visual.trunk
+    expected = {
+        id(item): group["lr_scale"]
+        for group in param_groups_layer_decay(trunk, layer_decay=0.5)
+        for item in group["params"]
+    }
+    # timm counts from the last block, which is followed here by a projection.
+    for name, item in trunk.named_parameters():
+        assert found[f"model.visual.trunk.{name}"] == 0.5 * expected[id(item)], name
+    assert {
+        found[f"model.visual.head.{name}"] for name, _ in model.visual.head.named_parameters()
+    } == {1.0}
+    assert found["model.text_projection"] == 0.1
+    assert found["model.transformer.resblocks.0.ln_1.weight"] == pytest.approx(
+        0.1 * 0.5 ** len(model.transformer.resblocks)
+    )
+    assert "model.logit_scale" not in found
+    optimizer = build_optimizer(towers, settings, set(), found)
+    for group in optimizer.param_groups:
+        names = [
+            name
+            for name, item in towers.named_parameters()
+            if any(item is p for p in group["params"])
+        ]
+        assert {found.get(name, 1.0) for name in names} <= {group["rate_factor"]}
+    assert rate_factors(towers, OptimizerConfig(lr=0.3)) == {}
+
+
+@given(
+    schedule=st.sampled_from(["cosine", "linear", "constant"]),
+    num_steps=st.integers(2, 60),
+    begin=st.integers(0, 50),
+    num_warmup=st.integers(1, 40),
+    share=st.sampled_from([0.0, 0.01, 0.25, 0.5, 1.0]),
+)
+def test_rates_are_bounded_and_continuous(
+    schedule: ScheduleKind, num_steps: int, begin: int, num_warmup: int, share: float
+) -> None:
+    """From step to step a rate changes by no more than its steepest part does."""
+    config = OptimizerConfig(
+        lr=2.0,
+        schedule=schedule,
+        warmup_steps=num_warmup,
+        cooldown_fraction=share if schedule == "constant" else 0.0,
+    )
+    end = begin + num_steps
+    rates = [
+        learning_rate(step, num_steps=end, config=config, begin=begin) for step in range(begin, end)
+    ]
+    falling = num_steps - num_warmup if schedule != "constant" else math.ceil(share * num_steps)
+    steepest = 2.0 * max(1 / num_warmup, math.pi / 2 / max(falling, 1))
+    assert all(0 < rate <= 2.0 for rate in rates)
+    assert all(abs(b - a) <= steepest + 1e-9 for a, b in itertools.pairwise(rates))

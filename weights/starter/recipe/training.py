@@ -103,7 +103,8 @@ class TrainingRun(Generic[_Batch]):
             loop: TrainingLoop[_Batch] = TrainingLoop(
                 self.module, self.backward, self.batches, self.optimizer, hooks
             )
-            is_finished = loop.run(state, epochs=epochs, config=config, watch=WatchConfig())
+            num_steps = epochs * self.batches.steps_per_epoch
+            is_finished = loop.run(state, num_steps=num_steps, config=config, watch=WatchConfig())
         if not is_finished:
             raise RecipeError(
                 f"training was stopped after step {state.step}: give the same command to resume"
