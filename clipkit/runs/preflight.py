@@ -10,6 +10,7 @@ import numpy as np
 
 from clipkit.arguments import check_kind
 from clipkit.data.equal_images import equal_images
+from clipkit.data.map_style import MapStyleDataset
 from clipkit.data.mixing import PairSubset
 from clipkit.data.pair import PairDataset
 from clipkit.data.statistics import PairStatistics, collect_statistics
@@ -36,6 +37,7 @@ from clipkit.runs.estimate import (
     free_bytes,
     time_validation,
 )
+from clipkit.runs.given import Given
 from clipkit.runs.report import trained_share
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runtime.torch_device import choose_device
@@ -44,6 +46,7 @@ from clipkit.training.config import CONFIG_RULE, Precision, RunConfig
 from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
+from clipkit.training.loss_function import LossFunction
 from clipkit.training.mixed_precision import choose_training_precision
 from clipkit.training.resume import kept_random_state
 from clipkit.training.trained_towers import TrainedTowers
@@ -155,7 +158,14 @@ class PreflightReport:
         }
 
 
-def check(config: RunConfig, *, callbacks: Callbacks | None = None) -> PreflightReport:
+def check(
+    config: RunConfig,
+    *,
+    dataset: MapStyleDataset | None = None,
+    validation: MapStyleDataset | None = None,
+    loss: LossFunction | None = None,
+    callbacks: Callbacks | None = None,
+) -> PreflightReport:
     """Look at the data of a run and try a few steps; nothing is written.
 
     Of more than 20,000 pairs a random 20,000 are read, and the copies among all of them counted;
@@ -165,6 +175,9 @@ def check(config: RunConfig, *, callbacks: Callbacks | None = None) -> Preflight
 
     Args:
         config: The run, as train takes it.
+        dataset: Pairs in memory to train on, as train takes them.
+        validation: Pairs in memory to validate on, likewise.
+        loss: A loss of one's own, likewise.
         callbacks: Called with messages and progress; None: nothing is called. Warnings are in the
             report.
 
@@ -178,14 +191,16 @@ def check(config: RunConfig, *, callbacks: Callbacks | None = None) -> Preflight
     """
     check_kind(config, "compute", CONFIG_RULE)
     with kept_random_state():
-        return _check(with_validation_splits(config.resolve()), callbacks or Callbacks())
+        given = Given(dataset, validation, loss)
+        given.check(config)
+        return _check(with_validation_splits(config.resolve()), given, callbacks or Callbacks())
 
 
-def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
+def _check(config: RunConfig, given: Given, callbacks: Callbacks) -> PreflightReport:
     assert config.compute.epochs is not None  # it is resolved
     refuse_nested(config)
     warnings: list[str] = []
-    data = open_data(config, callbacks=replace(callbacks, warn=warnings.append))
+    data = open_data(config, given, callbacks=replace(callbacks, warn=warnings.append))
     if data.stream:
         for line in data.lines(config.data):
             callbacks.say(line)
@@ -222,7 +237,7 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         config,
         num_pairs=data.num_drawn,
         num_parameters=count_weights(towers)[1],
-        num_directional=_count_directional(read),
+        num_directional=_count_directional(read) if config.data.horizontal_flip else 0,
         logit_bias=towers.logit_bias,
     )
     prepare_towers(towers, config.model, seed=config.seed)
@@ -230,7 +245,9 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
     teacher = load_teacher(config)
     batches = build_batches(config, data, towers, ranks=Ranks(), teacher=teacher)
     callbacks.say("timing a few steps")
-    precision, step_seconds, batch_seconds = _time_step(config, towers, batches, teacher)
+    precision, step_seconds, batch_seconds = _time_step(
+        config, towers, batches, teacher, loss=given.loss
+    )
     validation_seconds = time_validation(config, data, towers)
     is_scored = data.validation is not None
     num_steps = config.compute.epochs * batches.steps_per_epoch
@@ -276,7 +293,12 @@ def _count_copies(dataset: PairDataset) -> int:
 
 
 def _time_step(
-    config: RunConfig, towers: Towers, batches: PairBatches, teacher: Teacher | None
+    config: RunConfig,
+    towers: Towers,
+    batches: PairBatches,
+    teacher: Teacher | None,
+    *,
+    loss: LossFunction | None,
 ) -> tuple[Precision, float, float]:
     """Return the precision that a run takes, and seconds: of a step, and of a batch's features.
 
@@ -292,7 +314,7 @@ def _time_step(
     precision = choose_training_precision(config, trained, lambda: first.batch)
     features_seconds = 0.0
     config = with_precision(config, precision)
-    trainer = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher)
+    trainer = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher, loss=loss)
     if has_fixed_features(config):
         # On the device, where the towers are by now; the first time may be slower there.
         images = first.batch.to(choose_device(config.compute.device))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipkit.arguments import check_kind, check_path
+from clipkit.data.map_style import MapStyleDataset
 from clipkit.errors import InputError
 from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
@@ -33,6 +34,7 @@ from clipkit.runs.directory import (
     with_precision,
 )
 from clipkit.runs.finalize import finalize_run
+from clipkit.runs.given import Given
 from clipkit.runs.metrics_log import MetricsLog, read_validation
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report, trained_share
@@ -44,17 +46,29 @@ from clipkit.training.config import CONFIG_RULE, RunConfig
 from clipkit.training.data_loading import PairBatches
 from clipkit.training.distributed import Ranks, joined_process_group
 from clipkit.training.loop import Validation
+from clipkit.training.loss_function import LossFunction
 from clipkit.training.mixed_precision import choose_training_precision
 from clipkit.training.resume import TrainerState, kept_random_state
+from clipkit.training.step_calls import StepCalls
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
 
-def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingReport:
+def train(
+    config: RunConfig,
+    *,
+    dataset: MapStyleDataset | None = None,
+    validation: MapStyleDataset | None = None,
+    loss: LossFunction | None = None,
+    callbacks: Callbacks | None = None,
+) -> TrainingReport:
     """Train a dual encoder, or resume a run that was interrupted.
 
     The run's directory is ``config.output``. A run that is there already and has the same settings
     is resumed where it stopped, bit for bit on a CPU; one that has ended is reported again.
+    Datasets and a loss that it began with have to be given again: ``dataset[i]`` must be the same
+    for the same i in every process and after a restart, and the loss depend on its arguments only.
+    What is random is drawn by clipkit, from seed, epoch and position.
 
     While it takes steps in the main thread, Ctrl-C and SIGTERM do not raise: the step at hand is
     finished, a checkpoint to resume from is written, and the report comes back with
@@ -66,8 +80,13 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
 
     Args:
         config: What to train on what, and how.
-        callbacks: Called with messages, warnings and progress; None: warnings are issued as
-            ClipkitWarning, and nothing else is shown.
+        dataset: Pairs in memory to train on, instead of data.train: a torch Dataset, a list of
+            (image, caption), any :class:`MapStyleDataset`.
+        validation: Pairs in memory to validate on, instead of data.validation; likewise.
+        loss: What to minimise instead of InfoNCE, see :class:`LossFunction`; with a teacher its
+            losses are added as ever.
+        callbacks: Called with messages, warnings and progress, after steps, validations and
+            checkpoints; None: warnings are issued as ClipkitWarning, and nothing else is shown.
 
     Returns:
         The report of the run; if it was asked to stop, of the steps until then, so look at
@@ -78,12 +97,15 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
         CheckpointError: If the base model cannot be loaded.
         TrainingError: If training cannot continue; what it has written stays.
         MissingExtraError: If torch is not installed.
+        Exception: What a callback or the loss raises.
     """
     check_kind(config, "compute", CONFIG_RULE)
     resolved = config.resolve()
+    given = Given(dataset, validation, loss)
+    given.check(resolved)
     with joined_process_group() as ranks, kept_random_state():
         if ranks.rank > 0:
-            return _follow(resolved, ranks)
+            return _follow(resolved, given, ranks)
         callbacks = callbacks or Callbacks()
         with claimed_directory(resolved) as claimed:
             ended = read_report(Path(claimed.output))
@@ -94,11 +116,16 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
                     "trained now. To train again, choose another output"
                 )
                 return ended
-            return _Run(claimed, ranks, callbacks).run()
+            return _Run(claimed, given, ranks, callbacks).run()
 
 
 def choose_again(
-    directory: str | Path, overrides: Sequence[str] = (), *, callbacks: Callbacks | None = None
+    directory: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    dataset: MapStyleDataset | None = None,
+    validation: MapStyleDataset | None = None,
+    callbacks: Callbacks | None = None,
 ) -> TrainingReport:
     """Choose the final weights of a run that has ended once more, by other settings of "watch".
 
@@ -108,6 +135,8 @@ def choose_again(
     Args:
         directory: Of the run.
         overrides: Settings as "watch.max_forgetting=0.1"; those of "watch" alone.
+        dataset: The pairs that it was trained on, if train was given some.
+        validation: Those that it was validated on, likewise.
         callbacks: As train takes them.
 
     Returns:
@@ -137,8 +166,10 @@ def choose_again(
         replace(RunConfig.from_toml(folder / CONFIG_NAME, some).resolve(), output=str(folder))
         for some in ((), overrides)
     )
+    given = Given(dataset, validation)
+    given.check(before)
     with claimed_directory(before), kept_random_state():
-        run = _Run(config, Ranks(), callbacks or Callbacks())
+        run = _Run(config, given, Ranks(), callbacks or Callbacks())
         chosen = run.choose(
             replace(report, directory=str(folder), alpha=None, interpolations=(), notes=())
         )
@@ -146,26 +177,28 @@ def choose_again(
     return chosen
 
 
-def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
+def _follow(config: RunConfig, given: Given, ranks: Ranks) -> TrainingReport:
     """Train as one of the other ranks, with the config that rank 0 has claimed."""
     claimed, ended = ranks.all_gather_objects(None)[0]
-    return ended or _Run(claimed, ranks, Callbacks(warn=lambda line: None)).run()
+    return ended or _Run(claimed, given, ranks, Callbacks(warn=lambda line: None)).run()
 
 
 class _Run:
     """A training run on one of its ranks."""
 
-    def __init__(self, config: RunConfig, ranks: Ranks, callbacks: Callbacks) -> None:
+    def __init__(self, config: RunConfig, given: Given, ranks: Ranks, callbacks: Callbacks) -> None:
         self._kept = config  # as run.toml has it
+        self._given = given
         device = str(ranks.choose_device(config.compute.device))  # each process has its own
         config = replace(config, compute=replace(config.compute, device=device))
         self._config = with_validation_splits(config)
         self._ranks = ranks
         self._warnings: list[str] = []
         self._callbacks = keep_warnings(callbacks, self._warnings)
+        self._calls = StepCalls(callbacks)
         self._directory = Path(config.output)
         with ranks.one_of_machine_first():  # the others find shards listed in the cache
-            self._data = open_data(self._config, callbacks=self._callbacks)
+            self._data = open_data(self._config, given, callbacks=self._callbacks)
         self._measure = build_measure(config, self._data)
 
     def run(self) -> TrainingReport:
@@ -185,7 +218,7 @@ class _Run:
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
         trainer = self._build_trainer(towers, sources, checkpoints)
-        with resumable(checkpoints):
+        with resumable(checkpoints, self._calls):
             is_finished = self._train(trainer, inputs, checkpoints)
             report = self._report(trainer, is_finished=is_finished)
             if not is_finished or self._ranks.rank > 0:
@@ -212,6 +245,8 @@ class _Run:
         sources = {name: found.fingerprint for name, found in named.items() if found is not None}
         if not self._config.is_from_scratch:
             sources["model.base"] = identify_towers(towers)
+        if self._given.loss is not None:
+            sources["loss"] = "given"
         return sources
 
     def _build_trainer(
@@ -253,6 +288,7 @@ class _Run:
             ranks=self._ranks,
             teacher=teacher,
             fingerprints=sources,
+            loss=self._given.loss,
         )
         if step is not None:
             trainer.restore(state)
@@ -283,14 +319,20 @@ class _Run:
             MetricsLog(self._directory, step=step) as log,
             self._callbacks.progress_for("training") as progress,
         ):
+
+            def log_validation(step: int, validation: Validation) -> None:
+                log.write_validation(step, validation)
+                self._calls.on_validation(step, validation.score, validation.metrics)
+
             if step == 0:
-                log.write_validation(0, measure())
+                log_validation(0, measure())
             return trainer.run(
                 checkpoints,
                 measure=measure,
                 log=log.write,
-                log_validation=log.write_validation,
+                log_validation=log_validation,
                 progress=progress,
+                calls=self._calls,
             )
 
     def _choose_precision(self, towers: Towers, batches: PairBatches) -> None:

@@ -11,13 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, contiguous_format
+from torch import Tensor, contiguous_format, nn
 
 from clipkit.errors import TrainingError
 from clipkit.models.batch_norm import sync_batch_norms
 from clipkit.models.freezing import no_decay_names
 from clipkit.models.towers import Towers
-from clipkit.progress import Progress
+from clipkit.progress import Callbacks, Progress
 from clipkit.runtime.torch_device import image_layout
 from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
@@ -27,6 +27,7 @@ from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks, copy_full_weights, wrap
 from clipkit.training.key_names import RENAMED_SETTINGS, rename
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
+from clipkit.training.loss_function import LossFunction
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.mixed_precision import DTYPES
 from clipkit.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, clamp_logit_scale
@@ -39,6 +40,7 @@ from clipkit.training.resume import (
     seed_everything,
 )
 from clipkit.training.step import ContrastiveStep
+from clipkit.training.step_calls import StepCalls
 from clipkit.training.trained_towers import TrainedTowers
 
 
@@ -53,9 +55,10 @@ class Trainer:
         teacher: Of a distillation; None: there is none.
         fingerprints: Of the other inputs of the run (base model, teacher, retention set), by the
             setting that names each.
+        loss: A contrastive loss of one's own; None: the config's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it joins these
         self,
         config: RunConfig,
         towers: Towers,
@@ -64,6 +67,7 @@ class Trainer:
         ranks: Ranks,
         teacher: Teacher | None = None,
         fingerprints: Mapping[str, str] = MappingProxyType({}),
+        loss: LossFunction | None = None,
     ) -> None:
         self._config = config
         self._fingerprints = {"data.train": batches.fingerprint, **fingerprints}
@@ -94,9 +98,11 @@ class Trainer:
         self._module = wrap(trained, config.compute.sharding, self._device)
         self._optimizer = build_optimizer(trained, config.optimizer, no_decay)
         scale = None if teacher is None else teacher.logit_scale
+        if isinstance(loss, nn.Module):
+            loss = loss.to(self._device)  # its constants
         self._step = ContrastiveStep(
             self._module,
-            ContrastiveLoss(config.loss, ranks, teacher_logit_scale=scale),
+            ContrastiveLoss(config.loss, ranks, teacher_logit_scale=scale, function=loss),
             chunk_size=config.compute.chunk_size,
             autocast_dtype=DTYPES[config.compute.precision],
         )
@@ -127,8 +133,9 @@ class Trainer:
         before = rename(saved.get("sources", {}), RENAMED_SETTINGS)
         for setting in sorted(before.keys() | self._fingerprints.keys()):
             if before.get(setting) != self._fingerprints.get(setting):
+                what = self._what_is(setting)
                 raise TrainingError(
-                    f"what {setting} names has changed since this run was trained with it: put it "
+                    f"{what} has changed since this run was trained with it: put it "
                     "back to resume, or choose another output"
                 )
         self.state = restore_state(saved, self._module, self._optimizer)
@@ -138,6 +145,17 @@ class Trainer:
         else:  # only dropout differs: pairs and augmentations do not depend on these generators
             seed_everything(self._config.seed + self.state.step, self._ranks.rank)
 
+    def _what_is(self, setting: str) -> str:
+        """Return what a fingerprint is of, for messages."""
+        given = {
+            "loss": "whether a loss is given (loss=)",
+            "data.train": "" if self._config.data.train else "the dataset that is given",
+            "data.validation": ""
+            if self._config.data.validation or self._config.data.validation_fraction
+            else "the validation dataset that is given",
+        }
+        return given.get(setting) or f"what {setting} names"
+
     def run(
         self,
         checkpoints: RunCheckpoints,
@@ -146,6 +164,7 @@ class Trainer:
         log: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
         log_validation: Callable[[int, Validation], None] = lambda step, validation: None,
         progress: Progress = lambda done, total: None,
+        calls: StepCalls | None = None,
     ) -> bool:
         """Train to the end.
 
@@ -156,6 +175,7 @@ class Trainer:
             log: Called with (step, metrics) every few steps, means of those since the last call.
             log_validation: Called with (step, what was measured).
             progress: Called after every step with (done, total).
+            calls: The callbacks of the caller, on rank 0; None: there are none.
 
         Returns:
             False if someone asked to stop before; a checkpoint is written then.
@@ -165,14 +185,17 @@ class Trainer:
                 written.
         """
         assert self._config.compute.epochs is not None  # the config is resolved
+        calls = calls or StepCalls(Callbacks())
         hooks = Hooks(
             log=log,
             log_validation=log_validation,
             validate=lambda: self._validate(measure),
-            save=lambda: self._save(checkpoints),
+            save=lambda: self._save(checkpoints, calls),
             after_step=lambda: clamp_logit_scale(self.towers, most=self._max_logit_scale),
             all_reduce_max=self._ranks.all_reduce_max,
             progress=progress,
+            on_step=calls.on_step,
+            is_stop_asked=lambda: calls.is_stop_asked,
             note_batch=lambda batch: self._note_batch(batch, checkpoints),
             has_finite_features=self._has_finite_features,
             newest_checkpoint=checkpoints.newest_path,
@@ -239,7 +262,7 @@ class Trainer:
                 return False
         return True
 
-    def _save(self, checkpoints: RunCheckpoints) -> None:
+    def _save(self, checkpoints: RunCheckpoints, calls: StepCalls) -> None:
         """Write a checkpoint; all ranks call this, rank 0 writes."""
         known = self.state.bad.keys()
         for bad in self._ranks.all_gather_objects(self.state.bad):
@@ -252,6 +275,7 @@ class Trainer:
         if self._ranks.rank == 0:
             checkpoints.save(self.state.step, self.measured_towers, saved)
             checkpoints.prune(keep=self._config.watch.keep, best=self.state.best_step)
+            calls.on_checkpoint(self.state.step, checkpoints.path(self.state.step))
         self._ranks.barrier()  # no rank trains on before the checkpoint is there
 
     def _update_unsharded(self) -> None:
