@@ -29,6 +29,7 @@ from clipkit.bulk_embedding.embedding_files import open_embedding_files as open_
 from clipkit.data.image_texts import ImageTexts as ImageTexts
 from clipkit.data.image_texts import KnownTexts as KnownTexts
 from clipkit.data.image_texts import TextSources as TextSources
+from clipkit.data.map_style import MapStyleDataset as MapStyleDataset
 from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.data.statistics import PairStatistics as PairStatistics
 from clipkit.doctor.description import Compilation as Compilation
@@ -131,6 +132,7 @@ from clipkit.models.locate import fetch_model as fetch_model
 from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
 from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
+from clipkit.progress import StopTraining as StopTraining
 from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
 from clipkit.runs.adapt import adapt as adapt
 from clipkit.runs.adapt import adapt_images as adapt_images
@@ -195,6 +197,7 @@ from clipkit.training.config import OptimizerConfig as OptimizerConfig
 from clipkit.training.config import RunConfig as RunConfig
 from clipkit.training.config import SourceConfig as SourceConfig
 from clipkit.training.config import WatchConfig as WatchConfig
+from clipkit.training.loss_function import LossFunction as LossFunction
 from clipkit.version import __version__ as __version__
 from clipkit.zero_shot.calibration import Calibration as Calibration
 from clipkit.zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

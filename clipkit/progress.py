@@ -4,9 +4,10 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from clipkit.errors import ClipkitWarning
@@ -33,9 +34,21 @@ def _issue_warning(line: str) -> None:
     warnings.warn(line, ClipkitWarning, stacklevel=level)
 
 
+class StopTraining(Exception):  # noqa: N818 - it is no error, as StopIteration is none
+    """Raised by a callback to end a training run as Ctrl-C does.
+
+    The step at hand is finished and a checkpoint is written; the same call resumes the run.
+    """
+
+
 @dataclass(frozen=True)
 class Callbacks:
-    """Callbacks of a long task for messages, warnings and progress.
+    """Callbacks of a long task for messages, warnings and progress, and of a training run's steps.
+
+    Those of training are called in the process that writes (rank 0) once the thing is done. What
+    one raises ends the run, and train raises it; checkpoints that are there stay, and the same call
+    resumes. :class:`StopTraining` ends it in good order. Random numbers that they draw do not
+    change the run.
 
     Attributes:
         say: Called with a line of text; by default nothing is said.
@@ -43,11 +56,19 @@ class Callbacks:
             as a ClipkitWarning, which Python shows and its filters choose from.
         progress_for: Called with a label, as "training"; what it returns is entered while the work
             is done, and gives what is called with progress. By default nothing is shown.
+        on_step: Training: called after each step with its number, from 1, and its metrics ("loss",
+            "lr", "gradient_norm", …), not means as in the log.
+        on_validation: Training: called with (step, metrics) when weights were measured, first at
+            step 0; "score" is what the best weights are chosen by, if there is one.
+        on_checkpoint: Training: called with (step, path) when a checkpoint was written.
     """
 
     say: Callable[[str], None] = lambda line: None
     warn: Callable[[str], None] = _issue_warning
     progress_for: Callable[[str], AbstractContextManager[Progress]] = _show_nothing
+    on_step: Callable[[int, Mapping[str, float]], object] = lambda step, metrics: None
+    on_validation: Callable[[int, Mapping[str, float]], object] = lambda step, metrics: None
+    on_checkpoint: Callable[[int, Path], object] = lambda step, path: None
 
 
 def keep_warnings(callbacks: Callbacks, kept: list[str]) -> Callbacks:

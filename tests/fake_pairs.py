@@ -81,6 +81,9 @@ class ListSource:
         path = [Path(pair.image)]  # type: ignore[arg-type]
         return int(file_sizes(path)[0]), int(file_hashes(path)[0])
 
+    def first_rows(self) -> None:
+        """Return None: equal bytes are equal images."""
+
     @property
     def fingerprint(self) -> str:
         """Return what identifies the listing."""

@@ -21,9 +21,12 @@ def equal_images(dataset: PairDataset) -> NDArray[np.int64]:
         dataset: The pairs.
 
     Returns:
-        For each pair the row of the first one whose image has equal bytes, shape (N,). An image
-        that cannot be read is equal to no other.
+        For each pair the row of the first one whose image has equal bytes, shape (N,), or is equal
+        by what the dataset knows. An image that cannot be read is equal to no other.
     """
+    known = dataset.first_rows()
+    if known is not None:
+        return known
     firsts = np.arange(len(dataset), dtype=np.int64)
     sizes = dataset.image_sizes()
     rows = np.flatnonzero(_is_repeated(sizes) & (sizes != NO_SIZE))

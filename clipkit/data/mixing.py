@@ -78,6 +78,14 @@ class ConcatenatedPairs:
             hashes[numbers == number] = dataset.ends_hashes(rows[numbers == number] - start)
         return hashes
 
+    def first_rows(self) -> NDArray[np.int64] | None:
+        """Return for each pair the first one with the same image, if all the datasets know it."""
+        known = [rows for dataset in self.datasets if (rows := dataset.first_rows()) is not None]
+        if len(known) < len(self.datasets):
+            return None
+        starts = self.ends - self.sizes
+        return np.concatenate([rows + start for rows, start in zip(known, starts, strict=True)])
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """A hash of all listings."""
@@ -144,6 +152,15 @@ class PairSubset:
     def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
         """Return hashes of the first and last bytes of images, by the dataset."""
         return self._dataset.ends_hashes(self._rows[rows])
+
+    def first_rows(self) -> NDArray[np.int64] | None:
+        """Return for each pair the first one of the subset with the same image, if it is known."""
+        known = self._dataset.first_rows()
+        if known is None:
+            return None
+        _, firsts, numbers = np.unique(known[self._rows], return_index=True, return_inverse=True)
+        rows: NDArray[np.int64] = firsts[numbers]
+        return rows
 
     @functools.cached_property
     def fingerprint(self) -> str:

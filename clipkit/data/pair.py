@@ -69,6 +69,12 @@ class PairDataset(Protocol):
         NO_HASH is in the place of one that cannot be read.
         """
 
+    def first_rows(self) -> NDArray[np.int64] | None:
+        """Return for each pair the row of the first one with the same image, shape (N,).
+
+        None: the dataset does not know, and equal bytes are equal images.
+        """
+
     @property
     def fingerprint(self) -> str:
         """A hash of the listing: which images by name, with which captions."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.arguments import check_progress
 from clipkit.data.pair import PairDataset, count_pairs, image_digest, list_some
@@ -98,8 +99,10 @@ def collect_statistics(
     counts = _Counts(tokenizer)
     unreadable: dict[str, ImageReadError] = {error.path: error for error in dataset.skipped}
 
+    first_rows = dataset.first_rows()
+
     def read(row: int) -> _ReadPair | ImageReadError:
-        return _read(dataset, row)
+        return _read(dataset, row, first_rows)
 
     with closing(map_ahead(read, range(len(dataset)), ahead=_AHEAD)) as pairs:
         for done, pair in enumerate(pairs, 1):
@@ -117,10 +120,12 @@ class _ReadPair(NamedTuple):
 
     captions: tuple[str, ...]
     class_name: str | None
-    digest: bytes  # of the image's bytes
+    digest: bytes  # of the image's bytes, or of what else equal images share
 
 
-def _read(dataset: PairDataset, row: int) -> _ReadPair | ImageReadError:
+def _read(
+    dataset: PairDataset, row: int, first_rows: NDArray[np.int64] | None
+) -> _ReadPair | ImageReadError:
     """Return a pair, or why it cannot be read."""
     try:
         pair = dataset[row]
@@ -129,7 +134,9 @@ def _read(dataset: PairDataset, row: int) -> _ReadPair | ImageReadError:
     try:
         with borrow_image(pair.image, target=_TARGET):
             pass
-        return _ReadPair(pair.captions, dataset.class_name(row), image_digest(pair.image))
+        known = None if first_rows is None else first_rows[row].tobytes()
+        digest = known or image_digest(pair.image)
+        return _ReadPair(pair.captions, dataset.class_name(row), digest)
     except ImageReadError as error:
         # Bytes that were read from a shard carry no file name.
         return ImageReadError(pair.name, error.reason)

@@ -61,6 +61,9 @@ class StreamSample:
         """Return hashes of the first and last bytes of images."""
         return np.array([self._ends(row).hash for row in rows.tolist()], dtype=np.uint64)
 
+    def first_rows(self) -> None:
+        """Return None: equal files are equal images."""
+
     @property
     def fingerprint(self) -> str:
         """A hash of the names of the pairs."""

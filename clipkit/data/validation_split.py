@@ -104,6 +104,8 @@ def _first_rows(pairs: PairDataset) -> NDArray[np.int64]:
     zeros, instead of images.
     """
     firsts = equal_images(pairs)
+    if pairs.first_rows() is not None:  # the dataset knows, and an image may be costly to have
+        return firsts
     copies = np.flatnonzero(firsts != np.arange(len(pairs)))
     for first in np.unique(firsts[copies]).tolist():
         if not _is_image(pairs, first):

@@ -93,7 +93,9 @@ def stream_pairs(
     with closing(encoder.stream_images(images())) as batches:
         for batch in batches:
             pairs = [handed_out.pop(position) for position in batch.positions]
-            skipped = [UnreadPair(handed_out.pop(at).row, error) for at, error in batch.skipped]
+            # An image in memory carries no name of its own.
+            bad = [(handed_out.pop(at), error.reason) for at, error in batch.skipped]
+            skipped = [UnreadPair(p.row, ImageReadError(p.name, reason)) for p, reason in bad]
             yield PairBatch(pairs, batch.embeddings, skipped)
             done += len(pairs) + len(skipped)
             if progress:

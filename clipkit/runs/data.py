@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from clipkit.data.map_style import MapStylePairs
 from clipkit.data.mixing import ConcatenatedPairs, epoch_order
 from clipkit.data.pair import (
     DEFAULT_TEMPLATES,
@@ -19,6 +20,7 @@ from clipkit.data.stream_sample import StreamSample
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.progress import Callbacks
+from clipkit.runs.given import Given
 from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
 
 _LOOKED_AT = 256  # samples of a stream
@@ -57,7 +59,9 @@ class RunData:
                 f"pairs of them are an epoch; their first {len(self.train):,} pairs were looked at"
             )
             return
-        for source, dataset in zip(config.train, self.train.datasets, strict=True):
+        if not config.train:
+            yield f"the dataset that is given: {len(self.train):,} pairs to train on"
+        for source, dataset in zip(config.train, self.train.datasets, strict=False):
             classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
             yield f"{source.path}: {len(dataset):,} pairs{classes} to train on"
 
@@ -82,11 +86,14 @@ def with_validation_splits(config: RunConfig) -> RunConfig:
     return replace(config, data=replace(data, validation=divided)) if divided else config
 
 
-def open_data(config: RunConfig, *, callbacks: Callbacks | None = None) -> RunData:
-    """Return the pairs that a config names.
+def open_data(
+    config: RunConfig, given: Given | None = None, *, callbacks: Callbacks | None = None
+) -> RunData:
+    """Return the pairs that a config names, or that are given beside it.
 
     Args:
         config: Of the run.
+        given: Datasets that go with it.
         callbacks: Told how each dataset was understood, and what is odd about it.
 
     Returns:
@@ -97,6 +104,8 @@ def open_data(config: RunConfig, *, callbacks: Callbacks | None = None) -> RunDa
             are bad than the config allows; or if the retention set has no classes.
     """
     data, watch, callbacks = config.data, config.watch, callbacks or Callbacks()
+    given = given or Given()
+    own_train, own_validation = _open_given(given, callbacks)
     stream, opened = None, []
     if data.stream:
         stream = open_stream([source.path for source in data.train], _layout(data))
@@ -113,7 +122,8 @@ def open_data(config: RunConfig, *, callbacks: Callbacks | None = None) -> RunDa
     kinds |= {source.path: found.kind for source, found in zip(data.validation, held, strict=True)}
     for line in unused_settings(layout, kinds):
         callbacks.warn(line)
-    trained, measured = ([found.dataset for found in part] for part in (opened, held))
+    trained: list[PairDataset] = [*own_train, *(found.dataset for found in opened)]
+    measured: list[PairDataset] = [*own_validation, *(found.dataset for found in held)]
     if data.validation_fraction:
         parts, kept = split_pairs(trained, data.validation_fraction, config.seed)
         trained, measured = list(parts), [part for part in kept if len(part)]
@@ -126,13 +136,31 @@ def open_data(config: RunConfig, *, callbacks: Callbacks | None = None) -> RunDa
     check_bad(num_bad, len(train) + num_bad, data.max_bad_fraction, skipped)
     return RunData(
         train,
-        tuple(source.weight for source in data.train),
+        tuple(source.weight for source in data.train) or (1.0,),
         validation,
         retention_set,
         skipped,
         stream,
         data.samples_per_epoch,
     )
+
+
+def _open_given(
+    given: Given, callbacks: Callbacks
+) -> tuple[list[MapStylePairs], list[MapStylePairs]]:
+    """Return the datasets in memory to train and to validate on, at most one of each."""
+    opened: tuple[list[MapStylePairs], list[MapStylePairs]] = [], []
+    for part, name in zip(opened, ("dataset", "validation"), strict=True):
+        dataset = getattr(given, name)
+        if dataset is not None:
+            part.append(MapStylePairs(dataset, name))
+            part[0].check_items()
+    if given.dataset is not None and given.dataset is given.validation:
+        callbacks.warn(
+            "the dataset is both trained and validated on, so its measurements would flatter: give "
+            "another one by validation=, or keep a part by data.validation_fraction"
+        )
+    return opened
 
 
 def check_bad(

@@ -51,6 +51,7 @@ def draft_card(
         "## Data",
         "",
         *(_dataset_line(source, "trained on") for source in config.data.train),
+        *([] if config.data.train else ["- trained on a dataset that was given from Python"]),
         *(_dataset_line(source, "validated on") for source in config.data.validation),
         *(f"- {count:,} pairs for {purpose}" for purpose, count in num_pairs.items()),
         "",
@@ -64,7 +65,9 @@ def draft_card(
         "",
         "## Training",
         "",
-        "    clipkit train run.toml",
+        "    clipkit train run.toml"
+        if config.data.train
+        else '    clipkit.train(clipkit.RunConfig.from_toml("run.toml"), dataset=…)',
         "",
         *(f"- {fact}: {value}" for fact, value in facts.items()),
         "- all settings: run.toml; all measurements: metrics.jsonl, curves.png",

@@ -10,6 +10,7 @@ import numpy as np
 
 from clipkit.arguments import check_kind
 from clipkit.data.equal_images import equal_images
+from clipkit.data.map_style import MapStyleDataset
 from clipkit.data.mixing import PairSubset
 from clipkit.data.pair import PairDataset
 from clipkit.data.statistics import PairStatistics, collect_statistics
@@ -37,6 +38,7 @@ from clipkit.runs.estimate import (
     time_validation,
 )
 from clipkit.runs.extension_plan import PlannedExtension, plan_extension
+from clipkit.runs.given import Given
 from clipkit.runs.report import trained_share
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runtime.torch_device import choose_device
@@ -45,6 +47,7 @@ from clipkit.training.config import CONFIG_RULE, Precision, RunConfig
 from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
+from clipkit.training.loss_function import LossFunction
 from clipkit.training.mixed_precision import choose_training_precision
 from clipkit.training.resume import TrainerState, kept_random_state
 from clipkit.training.trained_towers import TrainedTowers
@@ -170,7 +173,13 @@ class PreflightReport:
 
 
 def check(
-    config: RunConfig, *, extend: bool = False, callbacks: Callbacks | None = None
+    config: RunConfig,
+    *,
+    dataset: MapStyleDataset | None = None,
+    validation: MapStyleDataset | None = None,
+    loss: LossFunction | None = None,
+    extend: bool = False,
+    callbacks: Callbacks | None = None,
 ) -> PreflightReport:
     """Look at the data of a run and try a few steps; nothing is written.
 
@@ -181,6 +190,9 @@ def check(
 
     Args:
         config: The run, as train takes it.
+        dataset: Pairs in memory to train on, as train takes them.
+        validation: Pairs in memory to validate on, likewise.
+        loss: A loss of one's own, likewise.
         extend: Whether to look at what an extension of the run in its directory would do.
         callbacks: Called with messages and progress; None: nothing is called. Warnings are in the
             report.
@@ -196,17 +208,19 @@ def check(
     check_kind(config, "compute", CONFIG_RULE)
     with kept_random_state():
         config = config.resolve()
+        given = Given(dataset, validation, loss)
+        given.check(config)
         plan = plan_extension(config) if extend else None
-        return _check(with_validation_splits(config), plan, callbacks or Callbacks())
+        return _check(with_validation_splits(config), given, plan, callbacks or Callbacks())
 
 
 def _check(
-    config: RunConfig, plan: PlannedExtension | None, callbacks: Callbacks
+    config: RunConfig, given: Given, plan: PlannedExtension | None, callbacks: Callbacks
 ) -> PreflightReport:
     assert config.compute.epochs is not None  # it is resolved
     refuse_nested(config)
     warnings: list[str] = []
-    data = open_data(config, callbacks=replace(callbacks, warn=warnings.append))
+    data = open_data(config, given, callbacks=replace(callbacks, warn=warnings.append))
     if data.stream:
         for line in data.lines(config.data):
             callbacks.say(line)
@@ -243,7 +257,7 @@ def _check(
         config,
         num_pairs=data.num_drawn,
         num_parameters=count_weights(towers)[1],
-        num_directional=_count_directional(read),
+        num_directional=_count_directional(read) if config.data.horizontal_flip else 0,
         logit_bias=towers.logit_bias,
     )
     prepare_towers(towers, config.model, seed=config.seed)
@@ -251,7 +265,9 @@ def _check(
     teacher = load_teacher(config)
     batches = build_batches(config, data, towers, ranks=Ranks(), teacher=teacher)
     callbacks.say("timing a few steps")
-    precision, step_seconds, batch_seconds = _time_step(config, towers, batches, teacher)
+    precision, step_seconds, batch_seconds = _time_step(
+        config, towers, batches, teacher, loss=given.loss
+    )
     validation_seconds = time_validation(config, data, towers)
     is_scored = data.validation is not None
     state = plan.state(config, batches) if plan else TrainerState()
@@ -304,7 +320,12 @@ def _count_copies(dataset: PairDataset) -> int:
 
 
 def _time_step(
-    config: RunConfig, towers: Towers, batches: PairBatches, teacher: Teacher | None
+    config: RunConfig,
+    towers: Towers,
+    batches: PairBatches,
+    teacher: Teacher | None,
+    *,
+    loss: LossFunction | None,
 ) -> tuple[Precision, float, float]:
     """Return the precision that a run takes, and seconds: of a step, and of a batch's features.
 
@@ -320,7 +341,7 @@ def _time_step(
     precision = choose_training_precision(config, trained, lambda: first.batch)
     num_batches, features_seconds = config.compute.accumulate_batches, 0.0
     config = with_precision(config, precision)
-    trainer = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher)
+    trainer = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher, loss=loss)
     if has_fixed_features(config):
         # On the device, where the towers are by now; the first time may be slower there.
         images = first.batch.to(choose_device(config.compute.device))

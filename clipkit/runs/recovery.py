@@ -7,6 +7,7 @@ from pathlib import Path
 from clipkit.errors import CheckpointError, TrainingError
 from clipkit.runs.metrics_log import read_validation
 from clipkit.training.checkpoints import RunCheckpoints
+from clipkit.training.step_calls import StepCalls
 
 
 def find_resume_step(checkpoints: RunCheckpoints, *, warn: Callable[[str], None]) -> int | None:
@@ -66,11 +67,12 @@ def find_best_step(checkpoints: RunCheckpoints, directory: Path, best: int) -> t
 
 
 @contextmanager
-def resumable(checkpoints: RunCheckpoints) -> Iterator[None]:
+def resumable(checkpoints: RunCheckpoints, calls: StepCalls) -> Iterator[None]:
     """Say of a file that cannot be written what the same command does next.
 
     Args:
         checkpoints: Of the run.
+        calls: The callbacks of the caller, whose own errors are left as they are.
 
     Yields:
         Nothing.
@@ -80,11 +82,13 @@ def resumable(checkpoints: RunCheckpoints) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, CheckpointError) as error:
+        if error is calls.error:
+            raise
+        if isinstance(error, CheckpointError):
+            raise TrainingError(_advice(str(error), checkpoints)) from error
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise TrainingError(_advice(what, checkpoints)) from error
-    except CheckpointError as error:
-        raise TrainingError(_advice(str(error), checkpoints)) from error
 
 
 def _advice(what: str, checkpoints: RunCheckpoints) -> str:

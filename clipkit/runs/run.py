@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.arguments import check_kind, check_path
+from clipkit.data.map_style import MapStyleDataset
 from clipkit.errors import InputError
 from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
@@ -45,6 +46,7 @@ from clipkit.runs.extension import (
     read_extensions,
 )
 from clipkit.runs.finalize import finalize_run
+from clipkit.runs.given import Given
 from clipkit.runs.metrics_log import MetricsLog, read_validation
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report, trained_share
@@ -57,8 +59,10 @@ from clipkit.training.config import CONFIG_RULE, RunConfig
 from clipkit.training.data_loading import PairBatches
 from clipkit.training.distributed import Ranks, joined_process_group
 from clipkit.training.loop import Validation
+from clipkit.training.loss_function import LossFunction
 from clipkit.training.mixed_precision import choose_training_precision
 from clipkit.training.resume import TrainerState, kept_random_state
+from clipkit.training.step_calls import StepCalls
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
@@ -66,6 +70,9 @@ from clipkit.training.trainer import Trainer
 def train(
     config: RunConfig,
     *,
+    dataset: MapStyleDataset | None = None,
+    validation: MapStyleDataset | None = None,
+    loss: LossFunction | None = None,
     extend: bool = False,
     callbacks: Callbacks | None = None,
     features: Path | None = None,
@@ -78,6 +85,10 @@ def train(
     it goes on from its newest checkpoint, and its final model and report stay until there are new
     ones.
 
+    Datasets and a loss that it began with have to be given again: ``dataset[i]`` must be the same
+    for the same i in every process and after a restart, and the loss depend on its arguments only.
+    What is random is drawn by clipkit, from seed, epoch and position.
+
     While it takes steps in the main thread, Ctrl-C and SIGTERM do not raise: the step at hand is
     finished, a checkpoint to resume from is written, and the report comes back with
     ``is_finished`` False. ``report.checkpoint`` is then not there yet: the final model is written
@@ -88,10 +99,15 @@ def train(
 
     Args:
         config: What to train on what, and how.
+        dataset: Pairs in memory to train on, instead of data.train: a torch Dataset, a list of
+            (image, caption), any :class:`MapStyleDataset`.
+        validation: Pairs in memory to validate on, instead of data.validation; likewise.
+        loss: What to minimise instead of InfoNCE, see :class:`LossFunction`; with a teacher its
+            losses are added as ever.
         extend: Whether to go on with a run whose settings differ as those of an extension may.
             Where nothing differs it is as without.
-        callbacks: Called with messages, warnings and progress; None: warnings are issued as
-            ClipkitWarning, and nothing else is shown.
+        callbacks: Called with messages, warnings and progress, after steps, validations and
+            checkpoints; None: warnings are issued as ClipkitWarning, and nothing else is shown.
         features: Directory where the features of a locked image encoder are kept, for several runs
             one after another; None: one in the run's directory.
 
@@ -104,12 +120,15 @@ def train(
         CheckpointError: If the base model cannot be loaded.
         TrainingError: If training cannot continue; what it has written stays.
         MissingExtraError: If torch is not installed.
+        Exception: What a callback or the loss raises.
     """
     check_kind(config, "compute", CONFIG_RULE)
     resolved = config.resolve()
+    given = Given(dataset, validation, loss)
+    given.check(resolved)
     with joined_process_group() as ranks, kept_random_state():
         if ranks.rank > 0:
-            return _follow(resolved, ranks)
+            return _follow(resolved, given, ranks)
         callbacks = callbacks or Callbacks()
         with claimed_directory(resolved, extend=extend) as claimed:
             directory = Path(claimed.output)
@@ -124,11 +143,17 @@ def train(
                     "extend=True); to train again, choose another output"
                 )
                 return ended
-            return _Run(claimed, ranks, callbacks, features=features, extending=extending).run()
+            run = _Run(claimed, given, ranks, callbacks, features=features, extending=extending)
+            return run.run()
 
 
 def choose_again(
-    directory: str | Path, overrides: Sequence[str] = (), *, callbacks: Callbacks | None = None
+    directory: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    dataset: MapStyleDataset | None = None,
+    validation: MapStyleDataset | None = None,
+    callbacks: Callbacks | None = None,
 ) -> TrainingReport:
     """Choose the final weights of a run that has ended once more, by other settings of "watch".
 
@@ -138,6 +163,8 @@ def choose_again(
     Args:
         directory: Of the run.
         overrides: Settings as "watch.max_forgetting=0.1"; those of "watch" alone.
+        dataset: The pairs that it was trained on, if train was given some.
+        validation: Those that it was validated on, likewise.
         callbacks: As train takes them.
 
     Returns:
@@ -168,8 +195,10 @@ def choose_again(
         replace(RunConfig.from_toml(folder / CONFIG_NAME, some).resolve(), output=str(folder))
         for some in ((), overrides)
     )
+    given = Given(dataset, validation)
+    given.check(before)
     with claimed_directory(before), kept_random_state():
-        run = _Run(config, Ranks(), callbacks or Callbacks())
+        run = _Run(config, given, Ranks(), callbacks or Callbacks())
         chosen = run.choose(
             replace(report, directory=str(folder), alpha=None, interpolations=(), notes=())
         )
@@ -177,12 +206,11 @@ def choose_again(
     return chosen
 
 
-def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
+def _follow(config: RunConfig, given: Given, ranks: Ranks) -> TrainingReport:
     """Train as one of the other ranks, with the config that rank 0 has claimed."""
     claimed, ended, extending = ranks.all_gather_objects(None)[0]
-    return (
-        ended or _Run(claimed, ranks, Callbacks(warn=lambda line: None), extending=extending).run()
-    )
+    silent = Callbacks(warn=lambda line: None)
+    return ended or _Run(claimed, given, ranks, silent, extending=extending).run()
 
 
 class _Run:
@@ -191,6 +219,7 @@ class _Run:
     def __init__(
         self,
         config: RunConfig,
+        given: Given,
         ranks: Ranks,
         callbacks: Callbacks,
         *,
@@ -198,6 +227,7 @@ class _Run:
         extending: Extending | None = None,
     ) -> None:
         self._kept = config  # as run.toml has it
+        self._given = given
         self._extending = extending or Extending()
         device = str(ranks.choose_device(config.compute.device))  # each process has its own
         config = replace(config, compute=replace(config.compute, device=device))
@@ -205,10 +235,11 @@ class _Run:
         self._ranks = ranks
         self._warnings: list[str] = []
         self._callbacks = keep_warnings(callbacks, self._warnings)
+        self._calls = StepCalls(callbacks)
         self._directory = Path(config.output)
         self._features = features or self._directory / FEATURES_NAME
         with ranks.one_of_machine_first():  # the others find shards listed in the cache
-            self._data = open_data(self._config, callbacks=self._callbacks)
+            self._data = open_data(self._config, given, callbacks=self._callbacks)
         self._measure = build_measure(config, self._data)
 
     def run(self) -> TrainingReport:
@@ -228,7 +259,7 @@ class _Run:
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
         trainer = self._build_trainer(towers, sources, checkpoints)
-        with resumable(checkpoints):
+        with resumable(checkpoints, self._calls):
             is_finished = self._train(trainer, inputs, checkpoints)
             report = self._report(trainer, is_finished=is_finished)
             if not is_finished or self._ranks.rank > 0:
@@ -255,6 +286,8 @@ class _Run:
         sources = {name: found.fingerprint for name, found in named.items() if found is not None}
         if not self._config.is_from_scratch:
             sources["model.base"] = identify_towers(towers)
+        if self._given.loss is not None:
+            sources["loss"] = "given"
         return sources
 
     def _build_trainer(
@@ -296,6 +329,7 @@ class _Run:
             ranks=self._ranks,
             teacher=teacher,
             fingerprints=sources,
+            loss=self._given.loss,
         )
         if step is not None:
             self._restore(trainer, state)
@@ -361,14 +395,20 @@ class _Run:
             MetricsLog(self._directory, step=step, tell=tell) as log,
             self._callbacks.progress_for("training") as progress,
         ):
+
+            def log_validation(step: int, validation: Validation) -> None:
+                log.write_validation(step, validation)
+                self._calls.on_validation(step, validation.score, validation.metrics)
+
             if step == 0:
-                log.write_validation(0, measure())
+                log_validation(0, measure())
             return trainer.run(
                 checkpoints,
                 measure=measure,
                 log=log.write,
-                log_validation=log.write_validation,
+                log_validation=log_validation,
                 progress=progress,
+                calls=self._calls,
             )
 
     def _choose_precision(self, towers: Towers, batches: PairBatches) -> None:

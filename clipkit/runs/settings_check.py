@@ -270,7 +270,7 @@ def _data_warnings(config: RunConfig, num_pairs: int, num_parameters: int) -> It
                 "names 2.7 to 5.1 % of ImageNet; fine-tune a base model, or train a smaller "
                 "architecture"
             )
-    showings = epochs * max(source.weight for source in config.data.train)
+    showings = epochs * max((source.weight for source in config.data.train), default=1.0)
     if showings >= _MANY_SHOWINGS and not config.watch.patience:
         yield (
             f"each pair is shown {showings:.0f} times: once it is known by heart the loss falls on "

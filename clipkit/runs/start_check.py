@@ -97,4 +97,4 @@ def _has_one_caption(source: PairDataset, tokenizer: Tokenizer) -> bool:
             token_ids.update(ids.tobytes() for ids in tokenizer.tokenize_quietly(new).token_ids)
         if len(token_ids) > 1:
             return False
-    return True
+    return len(token_ids) == 1

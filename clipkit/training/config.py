@@ -205,7 +205,7 @@ Sources = Annotated[
 class DataConfig:
     """Image-text pairs, and how an image is augmented each time."""
 
-    train: Sources = ()  # datasets: see above
+    train: Sources = ()  # datasets: see above; empty: one that is given from Python
     # Never trained on; empty: the folders val of those train that have one, as in ds/train, ds/val.
     validation: Sources = ()
     validation_fraction: PartialShare = 0.0  # share of train kept to validate on, if that is empty
@@ -240,10 +240,8 @@ class DataConfig:
         """Check how the fields go together.
 
         Raises:
-            InputError: If there is nothing to train on, or a crop is out of range.
+            InputError: If two exclude each other, or a crop is out of range.
         """
-        if not self.train:
-            raise InputError('[data] needs train, for example train = "photos"')
         if self.validation and self.validation_fraction:
             raise InputError("[data] takes validation or validation_fraction, got both")
         self._check_stream()
@@ -420,7 +418,7 @@ class RunConfig(TomlSettings):
 
     output: FilePath  # directory of the run
     model: ModelConfig
-    data: DataConfig
+    data: DataConfig = field(default_factory=DataConfig)
     seed: Count = 0  # of weights, order, captions, crops and dropout
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

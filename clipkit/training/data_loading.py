@@ -5,11 +5,14 @@ Shapes: B pairs of one rank, N pairs of the dataset, S image size, D dimensions 
 
 import itertools
 import multiprocessing
+import os
 import signal
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from clipkit.errors import ClipkitError
+from clipkit.errors import ClipkitError, InputError
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import map_ahead
 from clipkit.runtime.base import trim_padding
@@ -122,6 +125,8 @@ class PairBatches:
                 worker_init_fn=_ignore_signals,
                 multiprocessing_context=_start_method(),
             )
+            if _start_method() != "fork":
+                _check_can_be_sent(self._reader)
             results = iter(loader)
         yield from results
 
@@ -191,6 +196,27 @@ def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:
         return read
     views: list[Any] = [torch.from_numpy(view) for view in read.views]
     return replace(read, views=views)
+
+
+def _check_can_be_sent(reader: BatchReader) -> None:
+    """Raise if worker processes that do not fork cannot be given what they read.
+
+    Args:
+        reader: It, with its dataset.
+
+    Raises:
+        InputError: If it cannot be pickled.
+    """
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            ForkingPickler(nowhere).dump(reader)
+    except Exception as error:
+        raise InputError(
+            f"the dataset cannot be sent to worker processes ({type(error).__name__}: {error}): "
+            "this system starts them without a fork, so that it has to be pickled. Set "
+            "data.workers = 0, or open files and the like in __getitem__ and define its class in a "
+            "module"
+        ) from error
 
 
 def _ignore_signals(worker: int) -> None:

@@ -77,6 +77,8 @@ class Hooks:
     after_step: Callable[[], None]  # the weights have moved
     all_reduce_max: Callable[[float], float] = lambda value: value  # largest value of all ranks
     progress: Callable[[int, int], None] = lambda done, total: None
+    on_step: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None  # its own
+    is_stop_asked: Callable[[], bool] = lambda: False  # by a callback, on this rank
     note_batch: Callable[[Any], None] = lambda batch: None
     has_finite_features: Callable[[], bool] = lambda: True  # of the newest batch
     newest_checkpoint: Callable[[], Path | None] = lambda: None  # that is good; None: there is none
@@ -162,16 +164,17 @@ class TrainingLoop(Generic[_Batch]):
                         "data_seconds": loaded - begun,
                     }
                     state.add_metrics(metrics)
+                now = {"epoch": state.position / steps_per_epoch, "lr": rate}
+                now |= self._scaling(state)
                 is_last = state.step == num_steps
                 if is_last or state.step == 1 or state.step % watch.log_steps == 0:
-                    now = {"epoch": state.position / steps_per_epoch, "lr": rate}
-                    now |= self._scaling(state)
                     self._hooks.log(state.step, state.take_means() | now)
                 self._hooks.progress(state.step, num_steps)
+                self._hooks.on_step(state.step, metrics | now)
                 must_save = is_last or state.step % (watch.checkpoint_steps or num_steps) == 0
                 if is_last or state.position % validation_steps == 0:
                     must_save |= self._validate(state, watch.patience)
-                must_stop = self._hooks.all_reduce_max(float(stop.is_made)) > 0
+                must_stop = self._is_stop_asked(stop)
                 is_due = clock.is_due(watch, is_epoch_end=state.position % steps_per_epoch == 0)
                 must_save |= self._hooks.all_reduce_max(float(is_due)) > 0
                 if must_save or must_stop:
@@ -179,9 +182,15 @@ class TrainingLoop(Generic[_Batch]):
                     clock.add_to(state)
                     self._hooks.save()
                     clock.note_save()
+                    must_stop = self._is_stop_asked(stop)  # also since then
                 if must_stop:
                     break
         return state.step == num_steps or state.is_ended_early
+
+    def _is_stop_asked(self, stop: StopRequest) -> bool:
+        """Return whether a signal or a callback asks to stop, on any rank."""
+        is_asked = stop.is_made or self._hooks.is_stop_asked()
+        return self._hooks.all_reduce_max(float(is_asked)) > 0
 
     def _take_step(
         self, batch: _Batch, rate: float, clip_norm: float, state: TrainerState

@@ -18,6 +18,7 @@ from clipkit.errors import InputError
 from clipkit.training.batch import Batch
 from clipkit.training.config import LossConfig
 from clipkit.training.distributed import Ranks
+from clipkit.training.loss_function import LossFunction, call_loss_function
 from clipkit.training.trained_towers import Representations
 
 
@@ -98,12 +99,19 @@ class ContrastiveLoss:
         config: Which losses, and their weights.
         ranks: The ranks of the run.
         teacher_logit_scale: Natural log of the teacher's multiplier of cosines; None: no teacher.
+        function: What to compute instead of InfoNCE or the sigmoid loss; None: those.
     """
 
     def __init__(
-        self, config: LossConfig, ranks: Ranks, *, teacher_logit_scale: float | None = None
+        self,
+        config: LossConfig,
+        ranks: Ranks,
+        *,
+        teacher_logit_scale: float | None = None,
+        function: LossFunction | None = None,
     ) -> None:
         self.ranks = ranks
+        self._function = function
         self._config = config
         self._teacher_logit_scale = teacher_logit_scale
 
@@ -116,10 +124,12 @@ class ContrastiveLoss:
 
         Returns:
             "loss", the weighted sum; "contrastive_loss", the mean over the prefixes of the space
-            if there are some; with a teacher "feature_loss" and "logit_loss". Each of shape ().
+            if there are some; with a teacher "feature_loss" and "logit_loss"; what else a loss of
+            one's own returns. Each of shape ().
 
         Raises:
-            InputError: If a prefix is longer than the space, or the teacher's features are missing.
+            InputError: If a prefix is longer than the space, the teacher's features are missing, or
+                a loss of one's own returns what is none.
         """
         with torch.autocast(batch.device.type, enabled=False):
             student = GatheredFeatures.gather(
@@ -128,7 +138,10 @@ class ContrastiveLoss:
                 representations.logit_bias,
                 self.ranks,
             )
-            losses = {"contrastive_loss": self._contrastive(student, batch)}
+            if self._function is None:
+                losses = {"contrastive_loss": self._contrastive(student, batch)}
+            else:
+                losses = self._own(self._function, student, batch)
             loss = self._config.contrastive_weight * losses["contrastive_loss"]
             if self._teacher_logit_scale is not None:
                 losses |= self._distillation(representations, student, batch)
@@ -143,12 +156,30 @@ class ContrastiveLoss:
                 f"loss.matryoshka_dims must be at most {features.dim}, the size of the space, "
                 f"got {dims[-1]}"
             )
-        keys = torch.stack((batch.caption_keys, batch.image_keys), dim=1)
-        targets = _Targets(keys, self.ranks)
+        targets = _Targets.of(batch, self.ranks)
         loss_of = {"infonce": _infonce, "sigmoid": _sigmoid}[self._config.kind]
         prefixes = (features.embeddings(dim) for dim in dims)
         losses = [loss_of(prefix, targets, self._config.row_chunk) for prefix in prefixes]
         return torch.stack(losses).mean()
+
+    def _own(
+        self, function: LossFunction, features: GatheredFeatures, batch: Batch
+    ) -> dict[str, Tensor]:
+        """Return a loss of one's own of all ranks' pairs, which each rank computes.
+
+        The gradients of the ranks' rows are summed, and those of their weights averaged: so each
+        is counted once, as for the loss above.
+        """
+        whole = features.embeddings(features.dim)
+        targets = _Targets.of(batch, self.ranks)
+        positives = targets.are_same(targets.all_keys)
+        loss, numbers = call_loss_function(
+            function, whole.all_images, whole.all_texts, torch.as_tensor(whole.scale), positives
+        )
+        # Whatever a loss leaves out has a gradient of zero: DDP and FSDP wait for one of each.
+        every = (features.images, features.texts, features.scale, features.bias)
+        zeros = [0 * part.sum() for part in every if isinstance(part, Tensor)]
+        return {"contrastive_loss": loss + torch.stack(zeros).sum(), **numbers}
 
     def _distillation(
         self, representations: Representations, student: GatheredFeatures, batch: Batch
@@ -172,13 +203,18 @@ class _Targets:
 
     def __init__(self, keys: Tensor, ranks: Ranks) -> None:
         self.keys = keys  # (B, 2): of the caption and of the image
-        self._all_keys = ranks.all_gather(keys)
+        self.all_keys = ranks.all_gather(keys)  # (N, 2)
         self.labels = torch.arange(len(keys), device=keys.device) + ranks.rank * len(keys)  # (B,)
+
+    @classmethod
+    def of(cls, batch: Batch, ranks: Ranks) -> "_Targets":
+        """Return the targets of a batch; all ranks call this."""
+        return cls(torch.stack((batch.caption_keys, batch.image_keys), dim=1), ranks)
 
     def are_same(self, keys: Tensor) -> Tensor:
         """Return which columns have the caption or the image of the rows; (R, N) of bool."""
         caption, image = keys.unbind(dim=1)
-        all_captions, all_images = self._all_keys.unbind(dim=1)
+        all_captions, all_images = self.all_keys.unbind(dim=1)
         return (caption[:, None] == all_captions) | (image[:, None] == all_images)
 
 

@@ -69,7 +69,9 @@ class ReadPairs:
     """The pairs of a step as they were read, before they are tensors."""
 
     rows: NDArray[np.int64]  # (B,), of the dataset
-    image_keys: NDArray[np.int64]  # (B,), equal for pairs of one class and for a pair with itself
+    image_keys: NDArray[
+        np.int64
+    ]  # (B,), equal for pairs of one class or image, for a pair with itself
     captions: list[str]
     views: list[NDArray[np.uint8]]  # (B, 3, S, S) for each image tower that sees them
     bad: dict[str, str] = field(default_factory=dict)  # name -> reason; replaced by others
@@ -119,6 +121,7 @@ class PairReader:
         self._preprocesses = list(preprocesses)
         self._augmentation = augmentation
         self._known_bad = known_bad
+        self._first_rows = dataset.first_rows()
 
     @property
     def num_pairs(self) -> int:
@@ -176,7 +179,9 @@ class PairReader:
 
     def _image_key(self, row: int) -> int:
         name = self.dataset.class_name(row)
-        return row if name is None else class_key(name)
+        if name is not None:
+            return class_key(name)
+        return row if self._first_rows is None else int(self._first_rows[row])
 
     def _read_one(
         self, row: int, generator: np.random.Generator, bad: dict[str, str]

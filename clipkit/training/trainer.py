@@ -11,13 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, contiguous_format
+from torch import Tensor, contiguous_format, nn
 
 from clipkit.errors import TrainingError
 from clipkit.models.batch_norm import sync_batch_norms
 from clipkit.models.freezing import no_decay_names
 from clipkit.models.towers import Towers
-from clipkit.progress import Progress
+from clipkit.progress import Callbacks, Progress
 from clipkit.runtime.torch_device import image_layout
 from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
@@ -28,6 +28,7 @@ from clipkit.training.distributed import Ranks, copy_full_weights, wrap
 from clipkit.training.extension import EXTENDABLE_SOURCES, extend_state
 from clipkit.training.key_names import RENAMED_SETTINGS, rename
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
+from clipkit.training.loss_function import LossFunction
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.mixed_precision import DTYPES, loss_scaler
 from clipkit.training.optimizer import (
@@ -46,6 +47,7 @@ from clipkit.training.resume import (
     seed_everything,
 )
 from clipkit.training.step import ContrastiveStep
+from clipkit.training.step_calls import StepCalls
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.weight_average import WeightAverage
 
@@ -61,9 +63,10 @@ class Trainer:
         teacher: Of a distillation; None: there is none.
         fingerprints: Of the other inputs of the run (base model, teacher, retention set), by the
             setting that names each.
+        loss: A contrastive loss of one's own; None: the config's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it joins these
         self,
         config: RunConfig,
         towers: Towers,
@@ -72,6 +75,7 @@ class Trainer:
         ranks: Ranks,
         teacher: Teacher | None = None,
         fingerprints: Mapping[str, str] = MappingProxyType({}),
+        loss: LossFunction | None = None,
     ) -> None:
         self._config = config
         self._fingerprints = {"data.train": batches.fingerprint, **fingerprints}
@@ -110,9 +114,11 @@ class Trainer:
         self._measured = self._towers_to_measure()
         self._scaler = loss_scaler(config.compute.precision, self._device)
         scale = None if teacher is None else teacher.logit_scale
+        if isinstance(loss, nn.Module):
+            loss = loss.to(self._device)  # its constants
         self._step = ContrastiveStep(
             self._module,
-            ContrastiveLoss(config.loss, ranks, teacher_logit_scale=scale),
+            ContrastiveLoss(config.loss, ranks, teacher_logit_scale=scale, function=loss),
             chunk_size=config.compute.chunk_size,
             autocast_dtype=DTYPES[config.compute.precision],
             scale_loss=self._scaler.scale,
@@ -163,8 +169,8 @@ class Trainer:
             if not (extends and may_differ):
                 how = ", or go on with it as it is by --extend (in Python extend=True)"
                 raise TrainingError(
-                    f"what {setting} names has changed since this run was trained with it: put it "
-                    f"back to resume{how if may_differ else ''}, or choose another output"
+                    f"{self._what_is(setting)} has changed since this run was trained with it: put "
+                    f"it back to resume{how if may_differ else ''}, or choose another output"
                 )
         self.state = restore_state(saved, self._module, self._optimizer)
         if self._scaler.is_enabled():
@@ -184,6 +190,17 @@ class Trainer:
         else:  # only dropout differs: pairs and augmentations do not depend on these generators
             seed_everything(self._config.seed + self.state.step, self._ranks.rank)
 
+    def _what_is(self, setting: str) -> str:
+        """Return what a fingerprint is of, for messages."""
+        given = {
+            "loss": "whether a loss is given (loss=)",
+            "data.train": "" if self._config.data.train else "the dataset that is given",
+            "data.validation": ""
+            if self._config.data.validation or self._config.data.validation_fraction
+            else "the validation dataset that is given",
+        }
+        return given.get(setting) or f"what {setting} names"
+
     def run(
         self,
         checkpoints: RunCheckpoints,
@@ -192,6 +209,7 @@ class Trainer:
         log: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
         log_validation: Callable[[int, Validation], None] = lambda step, validation: None,
         progress: Progress = lambda done, total: None,
+        calls: StepCalls | None = None,
     ) -> bool:
         """Train to the end.
 
@@ -202,6 +220,7 @@ class Trainer:
             log: Called with (step, metrics) every few steps, means of those since the last call.
             log_validation: Called with (step, what was measured).
             progress: Called after every step with (done, total).
+            calls: The callbacks of the caller, on rank 0; None: there are none.
 
         Returns:
             False if someone asked to stop before; a checkpoint is written then.
@@ -213,14 +232,17 @@ class Trainer:
         begin, config = self.state.schedule_begin, self._config.optimizer
         if self.state.warmup is None:
             self.state.warmup = (begin, warmup_steps(self.num_steps - begin, config))
+        calls = calls or StepCalls(Callbacks())
         hooks = Hooks(
             log=log,
             log_validation=log_validation,
             validate=lambda: self._validate(measure),
-            save=lambda: self._save(checkpoints),
+            save=lambda: self._save(checkpoints, calls),
             after_step=self._after_step,
             all_reduce_max=self._ranks.all_reduce_max,
             progress=progress,
+            on_step=calls.on_step,
+            is_stop_asked=lambda: calls.is_stop_asked,
             note_batch=lambda batches: self._note_batches(batches, checkpoints),
             has_finite_features=self._has_finite_features,
             newest_checkpoint=checkpoints.newest_path,
@@ -311,7 +333,7 @@ class Trainer:
                 return False
         return True
 
-    def _save(self, checkpoints: RunCheckpoints) -> None:
+    def _save(self, checkpoints: RunCheckpoints, calls: StepCalls) -> None:
         """Write a checkpoint; all ranks call this, rank 0 writes."""
         known = self.state.bad.keys()
         for bad in self._ranks.all_gather_objects(self.state.bad):
@@ -331,6 +353,7 @@ class Trainer:
         if self._ranks.rank == 0:
             checkpoints.save(self.state.step, self.measured_towers, saved)
             checkpoints.prune(keep=self._config.watch.keep, best=self.state.best_step)
+            calls.on_checkpoint(self.state.step, checkpoints.path(self.state.step))
         self._ranks.barrier()  # no rank trains on before the checkpoint is there
 
     def _update_unsharded(self) -> None:

@@ -22,6 +22,7 @@ from clipkit.runs.run import train
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
 from clipkit.training.loop import Validation
+from clipkit.training.step_calls import StepCalls
 from tests.full_disk import full_disk
 from tests.runs.conftest import WriteRun, final_weights
 
@@ -249,7 +250,11 @@ def test_an_end_without_room_is_named_and_made_again(
 def test_what_cannot_be_written_is_an_error_of_training(
     tmp_path: Path, error: Exception, words: str
 ) -> None:
-    with pytest.raises(TrainingError, match=words), resumable(RunCheckpoints(tmp_path)):
+    calls = StepCalls(Callbacks())
+    with pytest.raises(TrainingError, match=words), resumable(RunCheckpoints(tmp_path), calls):
+        raise error
+    calls.error = error  # that a callback raised
+    with pytest.raises(type(error)), resumable(RunCheckpoints(tmp_path), calls):
         raise error
 
 

@@ -102,7 +102,6 @@ def test_a_wrong_type_or_value_is_refused(read_run: ReadRun, text: str, problem:
         ("train = 'a'\ncrop_scale = [0.5]", r"crop_scale must be a list of 2 items, each a number"),
         ("train = 'a'\ncrop_scale = 0.5", r"must be a list of 2 items"),
         ("train = 'a'\nformat = 'csv'", r"data\.format must be one of"),
-        ("", r"\[data\] needs train"),
     ],
 )
 def test_wrong_data_are_refused(read_run: ReadRun, data: str, problem: str) -> None:
@@ -154,11 +153,15 @@ def test_an_output_that_no_directory_can_have_is_refused(read_run: ReadRun) -> N
             read_run(f'output = "{output}"\n{SMALLEST_RUN}')
 
 
-def test_a_file_without_model_or_data_says_what_they_need(read_run: ReadRun) -> None:
+def test_a_file_without_a_model_says_what_it_needs(read_run: ReadRun) -> None:
     with pytest.raises(InputError, match=r"\[model\] needs either base"):
         read_run("[data]\ntrain = 'a'")
-    with pytest.raises(InputError, match=r"\[data\] needs train"):
-        read_run("[model]\nbase = 'starter'")
+
+
+def test_pairs_may_be_left_out_for_a_dataset_from_python(read_run: ReadRun) -> None:
+    run = read_run("[model]\nbase = 'starter'")
+    assert run.data == DataConfig()
+    assert RunConfig.from_dict(run.to_dict()) == run
 
 
 def _settings() -> dict[str, Any]:

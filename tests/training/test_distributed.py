@@ -35,6 +35,7 @@ from clipkit.training.trained_towers import Representations
 from clipkit.training.weight_average import WeightAverage
 from tests.reference import contrastive
 from tests.training.conftest import make_batch, make_towers
+from tests.training.test_loss_function import infonce
 
 pytestmark = pytest.mark.slow
 
@@ -47,12 +48,14 @@ LOSSES = {
     "sigmoid": LossConfig(kind="sigmoid"),
     "row-chunks": LossConfig(row_chunk=2, matryoshka_dims=(5,)),
     "distillation": LossConfig(teacher="some", feature_weight=50.0),
+    "own": LossConfig(),
 }
 CASES: list[tuple[Sharding, str, int]] = [
     *(("ddp", name, size) for name in LOSSES for size in (0, 3)),
     ("fsdp", "infonce", 0),
     ("fsdp", "infonce", 3),
     ("fsdp", "sigmoid", 3),
+    ("fsdp", "own", 3),
     ("fsdp", "distillation", 3),
 ]
 
@@ -286,7 +289,8 @@ def _towers(directory: Path, loss: str) -> Any:
 
 def _loss(loss: str, ranks: Ranks) -> ContrastiveLoss:
     scale = TEACHER_LOGIT_SCALE if loss == "distillation" else None
-    return ContrastiveLoss(LOSSES[loss], ranks, teacher_logit_scale=scale)
+    function = infonce if loss == "own" else None
+    return ContrastiveLoss(LOSSES[loss], ranks, teacher_logit_scale=scale, function=function)
 
 
 def _one_process(
@@ -302,8 +306,13 @@ def _one_process(
     whole = Representations(
         *(torch.cat(c) if c[0] is not None and c[0].ndim else c[0] for c in columns)
     )
-    if loss in ("infonce", "sigmoid"):
-        value = {"infonce": contrastive.infonce, "sigmoid": contrastive.sigmoid}[loss](
+    references = {
+        "infonce": contrastive.infonce,
+        "own": contrastive.infonce,
+        "sigmoid": contrastive.sigmoid,
+    }
+    if loss in references:
+        value = references[loss](
             whole.image_features,
             whole.text_features,
             whole.logit_scale.exp(),
