@@ -34,6 +34,7 @@ from clipkit.runs.estimate import (
     count_validations,
     disk_bytes,
     free_bytes,
+    time_mining,
     time_validation,
 )
 from clipkit.runs.report import trained_share
@@ -70,6 +71,7 @@ class PreflightReport:
         step_seconds: Of a step.
         features_seconds: Of the features of all images, where they are computed once; else 0.
         validation_seconds: Of one measurement on validation pairs and retention set.
+        mining_seconds: Of finding the near misses before an epoch; 0: there are no hard negatives.
         num_validations: Measurements before, while and after training, without early stopping; most
             of those after it are to choose the final weights (WiSE-FT).
         checkpoint_bytes: Of one checkpoint.
@@ -95,13 +97,15 @@ class PreflightReport:
     warnings: tuple[str, ...]
     train_part: str = ""  # which of the pairs the statistics are of; empty: all
     validation_part: str = ""
+    mining_seconds: float = 0.0
 
     @property
     def hours(self) -> float:
         """How long the run takes on this machine, without an early stop."""
         steps = self.step_seconds * self.steps_per_epoch * self.epochs
         validations = self.validation_seconds * self.num_validations
-        return (self.features_seconds + steps + validations) / 3600
+        mining = self.mining_seconds * self.epochs
+        return (self.features_seconds + steps + validations + mining) / 3600
 
     def lines(self) -> list[str]:
         """Return the report as lines for a person."""
@@ -118,6 +122,10 @@ class PreflightReport:
             f"{self.epochs} epochs of {self.steps_per_epoch} steps of {self.step_seconds:.2f} s in "
             f"{self.precision}"
         )
+        if self.mining_seconds:
+            lines.append(
+                f"before each epoch the near misses of all pairs: {self.mining_seconds:.2f} s"
+            )
         if self.validation_seconds:
             lines.append(
                 f"{self.num_validations} measurements of {self.validation_seconds:.2f} s, the last "
@@ -146,6 +154,7 @@ class PreflightReport:
             "step_seconds": self.step_seconds,
             "features_seconds": self.features_seconds,
             "validation_seconds": self.validation_seconds,
+            "mining_seconds": self.mining_seconds,
             "num_validations": self.num_validations,
             "hours": self.hours,
             "checkpoint_bytes": self.checkpoint_bytes,
@@ -222,6 +231,7 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         config,
         num_pairs=data.num_drawn,
         num_parameters=count_weights(towers)[1],
+        most_drawn=max(data.draws.weights),
         num_directional=_count_directional(read),
         logit_bias=towers.logit_bias,
     )
@@ -254,6 +264,7 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         warnings=tuple(dict.fromkeys(warnings)),
         train_part=train_part,
         validation_part=validation_part,
+        mining_seconds=time_mining(config, data, towers),
     )
 
 

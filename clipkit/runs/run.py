@@ -8,6 +8,9 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clipkit.arguments import check_kind, check_path
 from clipkit.errors import InputError
 from clipkit.models.freezing import count_weights
@@ -34,6 +37,7 @@ from clipkit.runs.directory import (
 )
 from clipkit.runs.finalize import finalize_run
 from clipkit.runs.metrics_log import MetricsLog, read_validation
+from clipkit.runs.mining import mine_near_misses
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report, trained_share
 from clipkit.runs.start_check import batch_norm_warnings, check_start
@@ -276,8 +280,15 @@ class _Run:
         def measure() -> Validation:
             return self._measure(live_encoder(trainer.measured_towers, inputs, device))
 
+        def near_misses(epoch: int) -> NDArray[np.int32]:
+            encoder = live_encoder(trainer.measured_towers, inputs, device)
+            seed = self._config.seed + epoch
+            with self._callbacks.progress_for("near misses") as progress:
+                return mine_near_misses(encoder, self._data.train, seed=seed, progress=progress)
+
+        mine = near_misses if self._config.data.hard_negatives else None
         if self._ranks.rank > 0:
-            return trainer.run(checkpoints, measure=measure)
+            return trainer.run(checkpoints, measure=measure, mine=mine)
         step = trainer.state.step
         with (
             MetricsLog(self._directory, step=step) as log,
@@ -288,6 +299,7 @@ class _Run:
             return trainer.run(
                 checkpoints,
                 measure=measure,
+                mine=mine,
                 log=log.write,
                 log_validation=log.write_validation,
                 progress=progress,

@@ -22,7 +22,8 @@ from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import map_ahead
 from clipkit.runtime.base import trim_padding
 from clipkit.training.batch import Batch, text_keys
-from clipkit.training.pair_reading import BatchReader, ReadPairs
+from clipkit.training.near_misses import NearMisses
+from clipkit.training.pair_reading import BatchReader, PairReader, ReadPairs
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ class PairBatches:
         """How many batches go through all the pairs once."""
         return self._reader.steps_per_epoch
 
+    def arrange(self, near_misses: NearMisses) -> None:
+        """Let the batches of an epoch that are read from now on hold near misses together.
+
+        Args:
+            near_misses: Of that epoch.
+        """
+        assert isinstance(self._reader, PairReader)  # the config refuses streams
+        self._reader.arrange(near_misses)
+
     def after(self, step: int) -> Generator[LoadedBatch]:
         """Yield the batches after the first ``step`` ones, without end.
 
@@ -92,8 +102,24 @@ class PairBatches:
         Raises:
             TrainingError: If the pairs cannot be read.
         """
-        with closing(self._read_ahead(itertools.count(step))) as steps:
-            for read in steps:
+        yield from self.between(step, None)
+
+    def between(self, start: int, end: int | None) -> Generator[LoadedBatch]:
+        """Yield the batches of some steps.
+
+        Args:
+            start: How many steps are done.
+            end: How many are done after the last of them; None: they have no end.
+
+        Yields:
+            This rank's part of each.
+
+        Raises:
+            TrainingError: If the pairs cannot be read.
+        """
+        steps = itertools.count(start) if end is None else range(start, end)
+        with closing(self._read_ahead(steps)) as several:
+            for read in several:
                 if isinstance(read, ClipkitError):
                     raise read
                 yield self._collate(read)

@@ -7,10 +7,13 @@ import math
 from collections.abc import Callable, Mapping, Set
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, contiguous_format
 
 from clipkit.errors import TrainingError
@@ -26,13 +29,16 @@ from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks, copy_full_weights, wrap
 from clipkit.training.key_names import RENAMED_SETTINGS, rename
-from clipkit.training.loop import Hooks, TrainingLoop, Validation
+from clipkit.training.loop import Batches, Hooks, TrainingLoop, Validation
 from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.mined_batches import MinedBatches
 from clipkit.training.mixed_precision import DTYPES
+from clipkit.training.near_misses import NearMisses
 from clipkit.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, clamp_logit_scale
 from clipkit.training.resume import (
     TrainerState,
     capture_state,
+    kept_random_state,
     random_state,
     restore_random_state,
     restore_state,
@@ -75,6 +81,8 @@ class Trainer:
         self._max_logit_scale = MAX_LOGIT_SCALE if config.loss.kind == "infonce" else math.inf
         self.state = TrainerState()
         self._sample: Batch | None = None  # some pairs of the newest batch
+        self._near_misses: NearMisses | None = None  # of the epoch that a resumed run is in
+        self._mined: MinedBatches | None = None
         is_sharded = config.compute.sharding == "fsdp" and ranks.world_size > 1
         self._unsharded = deepcopy(towers) if is_sharded else None
         seed_everything(config.seed, ranks.rank)
@@ -132,6 +140,9 @@ class Trainer:
                     "back to resume, or choose another output"
                 )
         self.state = restore_state(saved, self._module, self._optimizer)
+        if "near_misses" in saved:
+            kept = saved["near_misses"]
+            self._near_misses = NearMisses(kept["epoch"], kept["rows"].numpy())
         random_states = saved["random"]
         if len(random_states) == self._ranks.world_size:
             restore_random_state(random_states[self._ranks.rank])
@@ -143,6 +154,7 @@ class Trainer:
         checkpoints: RunCheckpoints,
         *,
         measure: Callable[[], Validation],
+        mine: Callable[[int], NDArray[np.int32]] | None = None,
         log: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
         log_validation: Callable[[int, Validation], None] = lambda step, validation: None,
         progress: Progress = lambda done, total: None,
@@ -153,6 +165,8 @@ class Trainer:
             checkpoints: Where they are written.
             measure: Validates :attr:`measured_towers`; called on rank 0 as often as the config
                 says.
+            mine: Returns the near misses of all pairs before an epoch, by
+                :attr:`measured_towers`; called on rank 0. None: there are no hard negatives.
             log: Called with (step, metrics) every few steps, means of those since the last call.
             log_validation: Called with (step, what was measured).
             progress: Called after every step with (done, total).
@@ -177,8 +191,13 @@ class Trainer:
             has_finite_features=self._has_finite_features,
             newest_checkpoint=checkpoints.newest_path,
         )
+        batches: Batches[LoadedBatch] = self._batches
+        if mine is not None:
+            batches = self._mined = MinedBatches(
+                self._batches, partial(self._mine, mine), self._near_misses
+            )
         loop: TrainingLoop[LoadedBatch] = TrainingLoop(
-            self._module, self._backward, self._batches, self._optimizer, hooks
+            self._module, self._backward, batches, self._optimizer, hooks
         )
         return loop.run(
             self.state,
@@ -222,6 +241,16 @@ class Trainer:
                 f"{most}: {examples}. Mend them, or raise the limit; {checkpoints.outlook()}"
             )
 
+    def _mine(self, mine: Callable[[int], NDArray[np.int32]], epoch: int) -> NearMisses:
+        """Find the near misses of an epoch; all ranks call this, rank 0 looks for them."""
+        self._update_unsharded()
+        rows = None
+        if self._ranks.rank == 0:
+            with kept_random_state():
+                rows = mine(epoch)
+        self._module.train()
+        return NearMisses(epoch, self._ranks.all_gather_objects(rows)[0])
+
     def _validate(self, measure: Callable[[], Validation]) -> Validation | None:
         self._update_unsharded()
         return measure() if self._ranks.rank == 0 else None
@@ -248,6 +277,9 @@ class Trainer:
         random_states = self._ranks.all_gather_objects(random_state())
         saved = capture_state(self.state, self._module, self._optimizer, random_states)
         saved["sources"] = self._fingerprints
+        if self._mined is not None and self._mined.newest is not None:
+            newest = self._mined.newest
+            saved["near_misses"] = {"epoch": newest.epoch, "rows": torch.from_numpy(newest.rows)}
         self._update_unsharded()
         if self._ranks.rank == 0:
             checkpoints.save(self.state.step, self.measured_towers, saved)

@@ -19,6 +19,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "patch dropout": {"model": {"patch_dropout": 0.5}},
     "GradCache": {"model": {"patch_dropout": 0.5}, "compute": {"chunk_size": 3}},
     "augmented": {"data": {"horizontal_flip": 0.5, "color_jitter": 0.5}},
+    "hard negatives": {"data": {"hard_negatives": 0.5}},
+    "hard negatives in workers": {"data": {"hard_negatives": 0.25, "workers": 2}},
     "sigmoid, validated": {
         "loss": {"kind": "sigmoid"},
         "data": {"validation_fraction": 0.2},

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from clipkit.data.epoch_draws import EpochDraws
 from clipkit.data.pair import Pair
 from clipkit.errors import TrainingError
 from clipkit.inputs.augmentation import Augmentation
@@ -83,7 +84,7 @@ def trainer_of(towers: Towers, pairs: ListSource | None = None, **options: Any) 
     """Return towers that learn from pairs, the same at each call."""
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
-    sampler = PairSampler((NUM_PAIRS,), (1.0,), seed=1, batch_size=BATCH)
+    sampler = PairSampler(EpochDraws((NUM_PAIRS,), (1.0,)), seed=1, batch_size=BATCH)
     batches = PairBatches(
         PairReader(pairs or source(), sampler, [preprocess], Augmentation((0.5, 1.0))),
         tokenizer,
