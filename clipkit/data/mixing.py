@@ -1,4 +1,4 @@
-"""Mixing datasets: several as one, subsets, and the shuffled order of an epoch by weights."""
+"""Several datasets of pairs as one, and subsets of a dataset."""
 
 import functools
 import hashlib
@@ -9,10 +9,6 @@ from numpy.typing import NDArray
 
 from clipkit.data.pair import Pair, PairDataset
 from clipkit.errors import ImageReadError, InputError
-
-# Parts of seeds, so that these random numbers differ from others that the run's seed gives.
-_TURNS, _SHUFFLE = 0x706C, 0x6570
-_MAX_DRAWN = 1 << 31  # pairs: 16 GiB of their numbers alone
 
 
 class ConcatenatedPairs:
@@ -167,44 +163,6 @@ class PairSubset:
         """A hash of the listing and of the choice."""
         rows = np.ascontiguousarray(self._rows, dtype=np.int64)
         return _joint_hash([self._dataset.fingerprint, hashlib.sha256(rows.tobytes()).hexdigest()])
-
-
-def epoch_order(
-    sizes: Sequence[int], weights: Sequence[float], *, seed: int, epoch: int
-) -> NDArray[np.int64]:
-    """Return the rows that an epoch trains on, shuffled.
-
-    Args:
-        sizes: How many pairs each dataset has.
-        weights: How often each dataset's pairs are drawn, above 0: 2 draws each of them twice, 1.3
-            each once and three in ten again. The next epoch draws others, until all were drawn
-            equally often: 0.5 draws one half and then the other. At least one pair of each dataset
-            is drawn, or a small one would never be.
-        seed: Of the run.
-        epoch: Counted from 0.
-
-    Returns:
-        Rows of the datasets one after the other, shape (about the sum of sizes x weights,), int64;
-        equal arguments give equal orders, and each epoch has as many.
-
-    Raises:
-        InputError: If their row numbers would not fit in memory.
-    """
-    expected = sum(size * weight for size, weight in zip(sizes, weights, strict=True))
-    if expected > _MAX_DRAWN:
-        raise InputError(
-            f"an epoch may draw up to {_MAX_DRAWN:,} pairs, with these weights it were "
-            f"{expected:.3g}: lower the weights of the largest datasets"
-        )
-    drawn, start = [np.empty(0, dtype=np.int64)], 0
-    for number, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
-        whole = int(weight)
-        rest = max(round((weight - whole) * size), 0 if whole else min(size, 1))
-        turns = np.random.default_rng([seed, 0, number, _TURNS]).permutation(size)
-        turn = np.arange(epoch * rest, (epoch + 1) * rest) % max(size, 1)
-        drawn += [start + np.tile(np.arange(size), whole), start + turns[turn]]
-        start += size
-    return np.random.default_rng([seed, epoch, 0, _SHUFFLE]).permutation(np.concatenate(drawn))
 
 
 def _joint_hash(parts: Iterable[str]) -> str:

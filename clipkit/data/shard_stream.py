@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clipkit.data.epoch_draws import EpochDraws
 from clipkit.data.pair import Pair
 from clipkit.data.shard_files import open_shard
 from clipkit.data.shard_samples import ShardCaptions, image_of, texts_of
@@ -52,11 +53,20 @@ class ShardStream:
 
     shards: tuple[str, ...]  # paths or addresses
     captions: ShardCaptions
+    draws: EpochDraws | None = None  # how often a turn reads each shard; None: once
 
     @property
     def fingerprint(self) -> str:
         """A hash of the names of the shards and of what makes captions of their members."""
-        return hashlib.sha256(f"{self.shards} {self.captions}".encode()).hexdigest()
+        named = f"{self.shards} {self.captions}"
+        if self.draws is not None:
+            named += f" {self.draws.sizes} {self.draws.fingerprint}"
+        return hashlib.sha256(named.encode()).hexdigest()
+
+    @property
+    def num_read(self) -> int:
+        """How many shards a turn reads, those counted twice that it reads twice."""
+        return len(self.shards) if self.draws is None else self.draws.num_drawn
 
     def pairs(self, seed: int, epoch: int, lane: Lane) -> Generator[StreamedPair, None, None]:
         """Yield the pairs of an epoch that one reader reads, in an order of their own, shuffled.
@@ -80,7 +90,8 @@ class ShardStream:
         skipped: list[ImageReadError] = []
         for turn in itertools.count():
             generator = random.Random(f"{seed} {epoch} {turn} {lane.number} {_PAIRS}")
-            with closing(self._turn([seed, epoch, turn, _SHARDS], lane, skipped)) as source:
+            order = self._shards_of(seed, epoch, turn)
+            with closing(self._turn(order[lane.number :: lane.of], skipped)) as source:
                 yield from shuffle(_BUFFER, initial=_FIRST, rng=generator)(source)
 
     def first_pairs(self, count: int) -> tuple[list[StreamedPair], list[ImageReadError]]:
@@ -110,17 +121,24 @@ class ShardStream:
             raise InputError(self._no_pairs(skipped))
         return pairs, skipped
 
+    def _shards_of(self, seed: int, epoch: int, turn: int) -> list[str]:
+        """Return the shards of a turn, shuffled."""
+        drawn = np.arange(len(self.shards))
+        if self.draws is not None:
+            # A shard of weight .5 is read in every other epoch, and in every other turn of one.
+            drawn = self.draws.order(seed=seed, epoch=epoch + turn)
+        order = np.random.default_rng([seed, epoch, turn, _SHARDS]).permutation(drawn)
+        return [self.shards[number] for number in order]
+
     def _turn(
-        self, seeds: Sequence[int], lane: Lane, skipped: list[ImageReadError]
+        self, shards: Sequence[str], skipped: list[ImageReadError]
     ) -> Generator[StreamedPair, None, None]:
-        """Yield the pairs of a reader's share of all shards, which are shuffled.
+        """Yield the pairs of a reader's share of the shards of a turn.
 
         What was skipped before goes out with the next pair; what comes behind the last stays.
         """
-        order = np.random.default_rng(seeds).permutation(len(self.shards))
-        own = [self.shards[number] for number in order[lane.number :: lane.of]]
         num_pairs = 0
-        for item in self._read(own, RETRY_SECONDS):
+        for item in self._read(shards, RETRY_SECONDS):
             if isinstance(item, ImageReadError):
                 skipped.append(item)
                 continue

@@ -16,6 +16,7 @@ from clipkit.data.caption_files import (
 )
 from clipkit.data.class_folders import check_templates, open_class_folders
 from clipkit.data.class_names import ClassNames, read_class_names
+from clipkit.data.epoch_draws import EpochDraws
 from clipkit.data.mixing import ConcatenatedPairs
 from clipkit.data.pair import Format, PairDataset, PairLayout, Say, Split, any_of, list_some
 from clipkit.data.shard_files import is_remote, local_path
@@ -104,12 +105,16 @@ def open_source(path: str | Path, layout: PairLayout, *, callbacks: Callbacks) -
     return opened
 
 
-def open_stream(paths: Sequence[str], layout: PairLayout) -> ShardStream:
+def open_stream(
+    paths: Sequence[str], layout: PairLayout, weights: Sequence[float] = ()
+) -> ShardStream:
     """Open shards to be read as a stream; nothing is read yet.
 
     Args:
         paths: Each as :func:`open_shards` takes it.
         layout: Where captions are.
+        weights: How often the shards of each path are read in a turn, see
+            :func:`.epoch_draws.epoch_order`; empty: once.
 
     Returns:
         The stream of all of them.
@@ -121,15 +126,16 @@ def open_stream(paths: Sequence[str], layout: PairLayout) -> ShardStream:
     """
     check_templates(layout.templates)
     shards: list[str] = []
+    sizes: list[int] = []
     for path in paths:
         if layout.format != "shards" and not is_shards(path):
             raise InputError(
                 f"data.stream is for webdataset shards (.tar), got {path}: leave it out, or pack "
                 "the pairs into shards"
             )
-        shards += [
-            shard if is_remote(shard) else str(local_path(shard)) for shard in expand_shards(path)
-        ]
+        names = expand_shards(path)
+        shards += [name if is_remote(name) else str(local_path(name)) for name in names]
+        sizes.append(len(names))
     # os.path, for Path.is_file raises for a name too long.
     missing = [
         shard
@@ -140,7 +146,10 @@ def open_stream(paths: Sequence[str], layout: PairLayout) -> ShardStream:
         raise InputError(
             f"{len(missing)} of {len(shards)} shards are not there: {list_some(missing)}"
         )
-    return ShardStream(tuple(shards), _shard_captions(layout))
+    draws = None
+    if any(weight != 1 for weight in weights):
+        draws = EpochDraws(tuple(sizes), tuple(weights))
+    return ShardStream(tuple(shards), _shard_captions(layout), draws)
 
 
 def has_split(path: str | Path, split: Split) -> bool:

@@ -6,6 +6,7 @@ the generator that the caller gives, so equal generators give equal pixel values
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +130,24 @@ class Augmentation:
             left, top = generator.random(2) * (1 - width, 1 - height)
             erased = (float(left), float(top), float(left + width), float(top + height))
         return _Changes(is_flipped, jitter, is_gray, erased)
+
+
+RecipeName = Literal["none", "clip", "slip", "clipa", "tip-adapter", "imagenet"]
+
+RECIPES: dict[RecipeName, Augmentation] = {
+    "none": Augmentation(),
+    # open_clip's default; CLIP itself takes random square crops (Radford et al. 2021, section 2.4).
+    "clip": Augmentation((0.9, 1.0)),
+    # Mu et al. 2021 (arXiv 2112.12750), of the image that meets the text.
+    "slip": Augmentation((0.5, 1.0)),
+    # Li et al. 2023 (arXiv 2305.07017), as open_clip's docs/clipa.md gives it.
+    "clipa": Augmentation((0.4, 1.0), color_jitter=0.8, grayscale=0.2),
+    # Zhang et al. 2021 (arXiv 2111.03930), for few images of each class.
+    "tip-adapter": Augmentation((0.5, 1.0), horizontal_flip=0.5),
+    # torchvision's reference for classification, also CoOp's (Zhou et al. 2022, arXiv 2109.01134).
+    "imagenet": Augmentation((0.08, 1.0), horizontal_flip=0.5),
+}
+"""Augmentations by name, as they were published; none erases."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.stored_images import StoredImages, embed_and_store, read_stored
 from clipkit.errors import InputError, TrainingError
-from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.building import build_towers, with_logit_bias
@@ -25,7 +24,7 @@ from clipkit.models.lora_info import LORA_NAME
 from clipkit.models.sources import DirectorySource, resolve_source
 from clipkit.models.towers import Towers
 from clipkit.progress import Progress, usable_cores
-from clipkit.runs.data import RunData
+from clipkit.runs.data import RunData, epoch_draws
 from clipkit.runtime.torch_device import choose_device
 from clipkit.runtime.torch_runtime import TorchRuntime
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig
@@ -199,7 +198,11 @@ def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
 def has_fixed_features(config: RunConfig) -> bool:
     """Return whether images give the same features in every epoch and are computed only once."""
     # Of a stream an epoch has other images, and they are not kept.
-    return config.model.is_image_fixed and not config.data.is_augmented and not config.data.stream
+    return (
+        config.model.is_image_fixed
+        and config.data.augmentation_used.is_none
+        and not config.data.stream
+    )
 
 
 def locked_features(
@@ -275,15 +278,7 @@ def build_batches(
     wanted = [] if features is not None else [inputs.preprocess]
     if teacher is not None and teacher.preprocess not in wanted:
         wanted.append(teacher.preprocess)
-    change = config.data
-    augmentation = Augmentation(
-        crop_scale=change.crop_scale,
-        crop_ratio=change.crop_ratio,
-        horizontal_flip=change.horizontal_flip,
-        color_jitter=change.color_jitter,
-        grayscale=change.grayscale,
-        random_erasing=change.random_erasing,
-    )
+    augmentation = config.data.augmentation_used
     workers = choose_workers(config.data, config.compute.device)
     reader: BatchReader
     if data.stream is not None:
@@ -298,8 +293,16 @@ def build_batches(
         reader = StreamReader(data.stream, places, wanted, augmentation)
     else:
         known_bad = None if features is None else features.is_bad
+        draws = data.draws
+        if config.data.mixture == "tokens":
+            draws = epoch_draws(config.data, data.train, inputs.tokenizer)
         sampler = PairSampler(
-            data.train.sizes, data.weights, config.seed, size, ranks.rank, ranks.world_size
+            draws,
+            config.seed,
+            size,
+            ranks.rank,
+            ranks.world_size,
+            hard_negatives=config.data.hard_negatives,
         )
         reader = PairReader(data.train, sampler, wanted, augmentation, known_bad=known_bad)
     return PairBatches(

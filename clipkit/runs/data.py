@@ -1,10 +1,14 @@
 """The image-text pairs of a run: its datasets opened, joined and split."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from clipkit.data.epoch_draws import EpochDraws
 from clipkit.data.map_style import MapStylePairs
-from clipkit.data.mixing import ConcatenatedPairs, epoch_order
+from clipkit.data.mixing import ConcatenatedPairs
 from clipkit.data.pair import (
     DEFAULT_TEMPLATES,
     PairDataset,
@@ -19,11 +23,13 @@ from clipkit.data.sources import OpenedPairs, has_split, open_pairs, open_source
 from clipkit.data.stream_sample import StreamSample
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import Callbacks
 from clipkit.runs.given import Given
 from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
 
 _LOOKED_AT = 256  # samples of a stream
+_COUNTED = 2000  # pairs of a dataset, the tokens of whose captions are counted
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class RunData:
     """The pairs that a run trains and validates on."""
 
     train: ConcatenatedPairs
-    weights: tuple[float, ...]  # of each dataset of train
+    draws: EpochDraws  # of train; shares of tokens are taken as of pairs, see epoch_draws
     validation: PairDataset | None
     retention_set: PairDataset | None  # None: there is none, or it is the samples
     skipped: tuple[ImageReadError, ...]  # that the listings showed to be bad
@@ -46,10 +52,10 @@ class RunData:
 
     @property
     def num_drawn(self) -> int:
-        """How many pairs an epoch goes through, by the weights of the datasets."""
+        """How many pairs an epoch goes through."""
         if self.stream:
             return self.samples_per_epoch
-        return len(epoch_order(self.train.sizes, self.weights, seed=0, epoch=0))
+        return self.draws.num_drawn
 
     def lines(self, config: DataConfig) -> Iterator[str]:
         """Yield lines on what is trained on, for a person."""
@@ -108,7 +114,8 @@ def open_data(
     own_train, own_validation = _open_given(given, callbacks)
     stream, opened = None, []
     if data.stream:
-        stream = open_stream([source.path for source in data.train], _layout(data))
+        weights = [source.weight for source in data.train]
+        stream = open_stream([source.path for source in data.train], _layout(data), weights)
         first = StreamSample(*stream.first_pairs(_LOOKED_AT))
         opened = [OpenedPairs(first, "shards")]
     else:
@@ -136,7 +143,7 @@ def open_data(
     check_bad(num_bad, len(train) + num_bad, data.max_bad_fraction, skipped)
     return RunData(
         train,
-        tuple(source.weight for source in data.train) or (1.0,),
+        EpochDraws(train.sizes, (1.0,)) if stream else epoch_draws(data, train),
         validation,
         retention_set,
         skipped,
@@ -161,6 +168,53 @@ def _open_given(
             "another one by validation=, or keep a part by data.validation_fraction"
         )
     return opened
+
+
+def epoch_draws(
+    config: DataConfig, train: ConcatenatedPairs, tokenizer: Tokenizer | None = None
+) -> EpochDraws:
+    """Return how often an epoch draws each pair.
+
+    Args:
+        config: Weights of the datasets, what they mean, and the balance of classes.
+        train: The pairs.
+        tokenizer: Of the text tower, which counts tokens where shares are of tokens; None: they
+            are taken as shares of pairs, which gives as many draws, but for rounding.
+
+    Returns:
+        The draws.
+
+    Raises:
+        InputError: If classes are to be balanced and an image has none.
+    """
+    draws = EpochDraws(train.sizes, tuple(source.weight for source in config.train) or (1.0,))
+    if config.mixture == "pairs" or (config.mixture == "tokens" and tokenizer is None):
+        draws = draws.mixed()
+    elif config.mixture == "tokens" and tokenizer is not None:
+        draws = draws.mixed(_mean_length(dataset, tokenizer) for dataset in train.datasets)
+    if not config.class_balance:
+        return draws
+    names = [train.class_name(row) for row in range(len(train))]
+    classes = [name for name in names if name is not None]
+    if len(classes) < len(names):
+        raise InputError(
+            f"data.class_balance = {config.class_balance:g} needs the class of every image, and "
+            f"{len(names) - len(classes)} of {len(names)} have captions and no class: give "
+            "folders of classes alone, or leave out class_balance"
+        )
+    return draws.balanced(classes, config.class_balance)
+
+
+def _mean_length(dataset: PairDataset, tokenizer: Tokenizer) -> float:
+    """Return the mean number of tokens of a dataset's captions, by some of them."""
+    rows = np.arange(len(dataset))
+    if len(rows) > _COUNTED:
+        rows = np.random.default_rng(0).choice(len(rows), _COUNTED, replace=False)
+    captions: list[str] = []
+    for row in rows.tolist():
+        with suppress(ImageReadError):  # reported when a step reads it
+            captions += dataset[row].captions
+    return float(tokenizer.tokenize_quietly(captions).num_tokens.mean()) if captions else 1.0
 
 
 def check_bad(

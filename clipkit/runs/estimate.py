@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from clipkit.models.towers import Towers
 from clipkit.models.wise_ft import alphas_to_measure
 from clipkit.runs.build import Inputs, has_fixed_features, live_encoder
 from clipkit.runs.data import RunData
+from clipkit.runs.mining import mine_near_misses
 from clipkit.runs.validation import build_measure
 from clipkit.training.config import RunConfig
 
@@ -64,16 +65,57 @@ def time_validation(config: RunConfig, data: RunData, towers: Towers) -> float:
     # A sample may have more bad images than a run may lose.
     config = replace(config, data=replace(config.data, max_bad_fraction=1.0))
     encoder = live_encoder(towers, Inputs.of(towers), config.compute.device)
+
+    def measure(most: int) -> int:
+        part = _sample(data, most)
+        build_measure(config, part)(encoder)
+        return _num_measured(part)
+
+    return _time_of_all(measure, _num_measured(data))
+
+
+def time_mining(config: RunConfig, data: RunData, towers: Towers) -> float:
+    """Return about how many seconds finding the near misses of all pairs takes, once.
+
+    Args:
+        config: The run, resolved.
+        data: Its pairs.
+        towers: As they are trained; put into eval mode and on the run's device.
+
+    Returns:
+        Seconds; 0 if there are no hard negatives.
+    """
+    if not config.data.hard_negatives:
+        return 0.0
+    encoder = live_encoder(towers, Inputs.of(towers), config.compute.device)
+
+    def mine(most: int) -> int:
+        part = _some(data.train, most)
+        assert part is not None
+        mine_near_misses(encoder, part, seed=config.seed)
+        return len(part)
+
+    return _time_of_all(mine, len(data.train))
+
+
+def _time_of_all(work: Callable[[int], int], whole: int) -> float:
+    """Return about how many seconds a work takes on all images, from what it takes on some.
+
+    Args:
+        work: Is done on at most so many images, and returns on how many.
+        whole: How many there are.
+
+    Returns:
+        Seconds.
+    """
     times, sizes = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClipkitWarning)  # the run warns, and not of a sample
         for most in (_FEW, _FEW, _MANY):  # the first one is slower
-            part = _sample(data, most)
             begun = time.perf_counter()
-            build_measure(config, part)(encoder)
+            sizes.append(work(most))
             times.append(time.perf_counter() - begun)
-            sizes.append(_num_measured(part))
-    left = _num_measured(data) - sizes[-1]
+    left = whole - sizes[-1]
     if not left:
         return times[-1]
     return times[-1] + left * max(0.0, times[-1] - times[-2]) / (sizes[-1] - sizes[-2])

@@ -1,6 +1,7 @@
 """What a run is given from Python beside its config: datasets in memory, and a loss."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from clipkit.data.map_style import MapStyleDataset
 from clipkit.errors import InputError
@@ -27,6 +28,9 @@ class Given:
     dataset: MapStyleDataset | None = None
     validation: MapStyleDataset | None = None
     loss: LossFunction | None = None
+    # Where the features of a locked image encoder are kept, for several runs one after another;
+    # None: in the run's directory.
+    features: Path | None = None
 
     def check(self, config: RunConfig) -> None:
         """Raise if a config and what is given beside it contradict each other.

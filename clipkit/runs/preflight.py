@@ -35,6 +35,7 @@ from clipkit.runs.estimate import (
     count_validations,
     disk_bytes,
     free_bytes,
+    time_mining,
     time_validation,
 )
 from clipkit.runs.extension_plan import PlannedExtension, plan_extension
@@ -76,6 +77,7 @@ class PreflightReport:
         step_seconds: Of a step.
         features_seconds: Of the features of all images, where they are computed once; else 0.
         validation_seconds: Of one measurement on validation pairs and retention set.
+        mining_seconds: Of finding the near misses before an epoch; 0: there are no hard negatives.
         num_validations: Measurements before, while and after training, without early stopping; most
             of those after it are to choose the final weights (WiSE-FT).
         checkpoint_bytes: Of one checkpoint.
@@ -104,13 +106,15 @@ class PreflightReport:
     validation_part: str = ""
     num_done: int = 0
     extension: tuple[str, ...] = ()  # what it would change, in sentences
+    mining_seconds: float = 0.0
 
     @property
     def hours(self) -> float:
         """How long the run takes on this machine, without an early stop."""
         steps = self.step_seconds * (self.num_steps - self.num_done)
         validations = self.validation_seconds * self.num_validations
-        return (self.features_seconds + steps + validations) / 3600
+        mining = self.mining_seconds * (self.num_steps - self.num_done) / self.steps_per_epoch
+        return (self.features_seconds + steps + validations + mining) / 3600
 
     def lines(self) -> list[str]:
         """Return the report as lines for a person."""
@@ -125,6 +129,10 @@ class PreflightReport:
             lines.append(f"features of all images, computed once: about {_duration(hours)}")
         lines += self.extension
         lines.append(f"{self._planned()} of {self.step_seconds:.2f} s in {self.precision}")
+        if self.mining_seconds:
+            lines.append(
+                f"before each epoch the near misses of all pairs: {self.mining_seconds:.2f} s"
+            )
         if self.validation_seconds:
             lines.append(
                 f"{self.num_validations} measurements of {self.validation_seconds:.2f} s, the last "
@@ -163,6 +171,7 @@ class PreflightReport:
             "step_seconds": self.step_seconds,
             "features_seconds": self.features_seconds,
             "validation_seconds": self.validation_seconds,
+            "mining_seconds": self.mining_seconds,
             "num_validations": self.num_validations,
             "hours": self.hours,
             "checkpoint_bytes": self.checkpoint_bytes,
@@ -257,6 +266,7 @@ def _check(
         config,
         num_pairs=data.num_drawn,
         num_parameters=count_weights(towers)[1],
+        most_drawn=max(data.draws.weights),
         num_directional=_count_directional(read) if config.data.horizontal_flip else 0,
         logit_bias=towers.logit_bias,
     )
@@ -298,6 +308,7 @@ def _check(
         warnings=tuple(dict.fromkeys(warnings)),
         train_part=train_part,
         validation_part=validation_part,
+        mining_seconds=time_mining(config, data, towers),
     )
 
 

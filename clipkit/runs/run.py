@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clipkit.arguments import check_kind, check_path
 from clipkit.data.map_style import MapStyleDataset
 from clipkit.errors import InputError
@@ -48,6 +51,7 @@ from clipkit.runs.extension import (
 from clipkit.runs.finalize import finalize_run
 from clipkit.runs.given import Given
 from clipkit.runs.metrics_log import MetricsLog, read_validation
+from clipkit.runs.mining import mine_near_misses
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report, trained_share
 from clipkit.runs.start_check import batch_norm_warnings, check_start
@@ -75,7 +79,6 @@ def train(
     loss: LossFunction | None = None,
     extend: bool = False,
     callbacks: Callbacks | None = None,
-    features: Path | None = None,
 ) -> TrainingReport:
     """Train a dual encoder, or resume a run that was interrupted.
 
@@ -108,8 +111,6 @@ def train(
             Where nothing differs it is as without.
         callbacks: Called with messages, warnings and progress, after steps, validations and
             checkpoints; None: warnings are issued as ClipkitWarning, and nothing else is shown.
-        features: Directory where the features of a locked image encoder are kept, for several runs
-            one after another; None: one in the run's directory.
 
     Returns:
         The report of the run; if it was asked to stop, of the steps until then, so look at
@@ -122,9 +123,26 @@ def train(
         MissingExtraError: If torch is not installed.
         Exception: What a callback or the loss raises.
     """
+    given = Given(dataset, validation, loss)
+    return train_given(config, given, extend=extend, callbacks=callbacks)
+
+
+def train_given(
+    config: RunConfig, given: Given, *, extend: bool = False, callbacks: Callbacks | None = None
+) -> TrainingReport:
+    """Train, or resume, with what is given beside the config, as :func:`train` does.
+
+    Args:
+        config: What to train on what, and how.
+        given: Datasets, a loss, and where features are kept.
+        extend: Whether settings may differ as those of an extension.
+        callbacks: As there.
+
+    Returns:
+        The report of the run.
+    """
     check_kind(config, "compute", CONFIG_RULE)
     resolved = config.resolve()
-    given = Given(dataset, validation, loss)
     given.check(resolved)
     with joined_process_group() as ranks, kept_random_state():
         if ranks.rank > 0:
@@ -143,8 +161,7 @@ def train(
                     "extend=True); to train again, choose another output"
                 )
                 return ended
-            run = _Run(claimed, given, ranks, callbacks, features=features, extending=extending)
-            return run.run()
+            return _Run(claimed, given, ranks, callbacks, extending=extending).run()
 
 
 def choose_again(
@@ -223,7 +240,6 @@ class _Run:
         ranks: Ranks,
         callbacks: Callbacks,
         *,
-        features: Path | None = None,
         extending: Extending | None = None,
     ) -> None:
         self._kept = config  # as run.toml has it
@@ -237,7 +253,7 @@ class _Run:
         self._callbacks = keep_warnings(callbacks, self._warnings)
         self._calls = StepCalls(callbacks)
         self._directory = Path(config.output)
-        self._features = features or self._directory / FEATURES_NAME
+        self._features = given.features or self._directory / FEATURES_NAME
         with ranks.one_of_machine_first():  # the others find shards listed in the cache
             self._data = open_data(self._config, given, callbacks=self._callbacks)
         self._measure = build_measure(config, self._data)
@@ -387,6 +403,14 @@ class _Run:
         def measure() -> Validation:
             return self._measure(live_encoder(trainer.measured_towers, inputs, device))
 
+        def near_misses(epoch: int) -> NDArray[np.int32]:
+            encoder = live_encoder(trainer.measured_towers, inputs, device)
+            seed = self._config.seed + epoch
+            with self._callbacks.progress_for("near misses") as progress:
+                return mine_near_misses(encoder, self._data.train, seed=seed, progress=progress)
+
+        if self._config.data.hard_negatives:
+            trainer.mine_hard_negatives(near_misses)
         if self._ranks.rank > 0:
             return trainer.run(checkpoints, measure=measure)
         step = trainer.state.step

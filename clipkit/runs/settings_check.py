@@ -123,6 +123,7 @@ def settings_warnings(
     *,
     num_pairs: int,
     num_parameters: int,
+    most_drawn: float = 1.0,
     num_directional: int = 0,
     logit_bias: float | None = None,
 ) -> list[str]:
@@ -132,6 +133,7 @@ def settings_warnings(
         config: The run, resolved; one that passes :func:`check_settings`.
         num_pairs: Pairs that are trained on in an epoch.
         num_parameters: Weights of both towers, locked ones included.
+        most_drawn: How often the pair that is drawn most often comes in an epoch.
         num_directional: How many captions name a side, as :func:`names_side` says.
         logit_bias: Of the towers; None: they have none.
 
@@ -144,7 +146,7 @@ def settings_warnings(
         *_rate_warnings(config),
         *_step_warnings(config, num_steps),
         *_bias_warnings(config, num_steps, logit_bias),
-        *_data_warnings(config, num_pairs, num_parameters),
+        *_data_warnings(config, num_pairs, num_parameters, most_drawn),
         *_image_warnings(config, num_directional),
     ]
 
@@ -225,7 +227,8 @@ def _step_warnings(config: RunConfig, num_steps: int) -> Iterator[str]:
 
 def _by_weights(config: RunConfig) -> str:
     """Return why an epoch may have other than all pairs."""
-    is_weighed = any(source.weight != 1 for source in config.data.train)
+    data = config.data
+    is_weighed = data.mixture == "weights" and any(source.weight != 1 for source in data.train)
     return " (by data.train's weights)" if is_weighed else ""
 
 
@@ -257,7 +260,9 @@ def _bias_warnings(config: RunConfig, num_steps: int, logit_bias: float | None) 
     )
 
 
-def _data_warnings(config: RunConfig, num_pairs: int, num_parameters: int) -> Iterator[str]:
+def _data_warnings(
+    config: RunConfig, num_pairs: int, num_parameters: int, most_drawn: float
+) -> Iterator[str]:
     batch_size = config.compute.batch_size
     steps_per_epoch = num_pairs // batch_size
     epochs = config.compute.num_steps(steps_per_epoch) / steps_per_epoch
@@ -270,7 +275,7 @@ def _data_warnings(config: RunConfig, num_pairs: int, num_parameters: int) -> It
                 "names 2.7 to 5.1 % of ImageNet; fine-tune a base model, or train a smaller "
                 "architecture"
             )
-    showings = epochs * max((source.weight for source in config.data.train), default=1.0)
+    showings = epochs * most_drawn
     if showings >= _MANY_SHOWINGS and not config.watch.patience:
         yield (
             f"each pair is shown {showings:.0f} times: once it is known by heart the loss falls on "

@@ -56,6 +56,7 @@ def check_start(
         config,
         num_pairs=data.num_drawn,
         num_parameters=count_weights(towers)[1],
+        most_drawn=max(data.draws.weights),
         logit_bias=towers.logit_bias,
     )
     for line in warnings + data_warnings(config, data):

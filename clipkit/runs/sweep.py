@@ -24,8 +24,9 @@ from clipkit.files import exclusive_lock
 from clipkit.progress import Callbacks, keep_warnings
 from clipkit.runs.data import with_validation_splits
 from clipkit.runs.directory import CONFIG_NAME, claimed_directory, refuse_nested
+from clipkit.runs.given import Given
 from clipkit.runs.preflight import PreflightReport, check
-from clipkit.runs.run import train
+from clipkit.runs.run import train_given
 from clipkit.runs.sweep_names import folder_name
 from clipkit.runs.sweep_report import (
     SWEEP_NAME,
@@ -255,7 +256,7 @@ def _train_one(directory: Path, point: _Point, callbacks: Callbacks) -> SweepRow
     row = SweepRow(point.settings, point.config.output, "failed")
     try:
         features = directory / _FEATURES_NAME / _inputs_name(point.config)
-        report = train(point.config, callbacks=callbacks, features=features)
+        report = train_given(point.config, Given(features=features), callbacks=callbacks)
     except (ClipkitError, MemoryError, torch.OutOfMemoryError) as error:
         problem = " ".join(f"{error}".split()) or type(error).__name__
         callbacks.warn(f"{_text(point.settings)} failed: {problem}")

@@ -15,6 +15,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("torch", "Reading the settings of a training run") from error
 
+from clipkit.inputs.augmentation import RECIPES, Augmentation, RecipeName
 from clipkit.models.lora_info import LoraTarget, LoraTowers
 from clipkit.training.config_errors import checked_settings, plain_values
 from clipkit.training.config_file import (
@@ -173,7 +174,7 @@ class SourceConfig:
     """One dataset of image-text pairs."""
 
     path: Text  # folder, table, or shards ("data-{000..099}.tar"); "a::b" are two
-    # How often its pairs are drawn: 2 twice an epoch, 0.5 every other.
+    # How often its pairs are drawn: 2 twice an epoch, 0.5 every other; see data.mixture.
     weight: Annotated[float, Strict(), BeforeValidator(check_bits)] = 1.0
     # Of a folder divided into train/, val/, test/; "": train to train on, val to validate on.
     split: Literal["", "train", "validation", "test"] = ""
@@ -223,17 +224,30 @@ class DataConfig:
     # lines of folder,name, or one name a line in sorted order; empty: the folders' names.
     class_names: FilePath = ""
     templates: tuple[Text, ...] = ("a photo of a {}.",)  # class name -> caption
+    # What the datasets' weights are: "weights" how often their pairs are drawn; "pairs" or "tokens"
+    # the share of an epoch's pairs, or of the tokens of its captions, that comes from each.
+    mixture: Literal["weights", "pairs", "tokens"] = "weights"
+    # Of class folders: 0 a class is drawn by its number of images, 1 all equally often; .5 by the
+    # square root of that number.
+    class_balance: Share = 0.0
+    # Share of each batch that are hard negatives: pairs that the model itself nearly takes for
+    # others of the batch, found anew before each epoch; .5 at most. 0: batches are random.
+    hard_negatives: Annotated[Share, Field(le=0.5)] = 0.0
     # Read shards as a stream and keep nothing of them: for sets that do not fit on the disk.
     stream: Flag = False
     samples_per_epoch: Count = 0  # with stream: pairs of an epoch, as many as there are, or fewer
     max_bad_fraction: Share = 0.05  # of pairs that cannot be read; more ends the run
     # Processes that read images; -1: chosen for this machine, 0: none.
     workers: Annotated[Whole, Field(ge=-1)] = -1
-    crop_scale: tuple[Number, Number] = (0.9, 1.0)  # share of the area that a random crop keeps
+    # A published recipe for crop_scale, horizontal_flip, color_jitter and grayscale where they are
+    # not set: "none", "clip", "slip", "clipa", "tip-adapter" or "imagenet".
+    augmentation: RecipeName = "clip"
+    # Share of the area that a random crop keeps, [smallest, largest]; None: by the recipe.
+    crop_scale: tuple[Number, Number] | None = None
     crop_ratio: tuple[Number, Number] = (0.75, 1.3333333333333333)  # its width / height
-    horizontal_flip: Share = 0.0  # probability; it breaks "left", "right" and writing
-    color_jitter: Share = 0.0  # probability of changed brightness, contrast, saturation, hue
-    grayscale: Share = 0.0  # probability
+    horizontal_flip: Share | None = None  # probability; it breaks "left", "right" and writing
+    color_jitter: Share | None = None  # probability of changed brightness, contrast, colours
+    grayscale: Share | None = None  # probability
     random_erasing: Share = 0.0  # probability
 
     def __post_init__(self) -> None:
@@ -246,7 +260,7 @@ class DataConfig:
             raise InputError("[data] takes validation or validation_fraction, got both")
         self._check_stream()
         for name, most in (("crop_scale", 1.0), ("crop_ratio", MOST)):
-            smallest, largest = getattr(self, name)
+            smallest, largest = getattr(self, name) or (most, most)
             if not 0 < smallest <= largest <= most:
                 raise InputError(
                     f"data.{name} must be [smallest, largest], above 0"
@@ -266,17 +280,27 @@ class DataConfig:
                 'keep whole shards, as in train = "data-{000..097}.tar" and validation = '
                 '"data-{098..099}.tar"'
             )
-        if self.stream and any(source.weight != 1 or source.split for source in self.train):
+        if self.stream and any(source.split for source in self.train):
             raise InputError(
-                "data.stream reads every shard equally often and knows no splits: leave out the "
-                "weight and the split of data.train, or data.stream"
+                "data.stream knows no splits: leave out the split of data.train, or data.stream"
+            )
+        if self.stream and (self.mixture != "weights" or self.class_balance):
+            raise InputError(
+                "data.mixture and data.class_balance count pairs, and a stream is not counted: of "
+                "a stream the weights of data.train say how often its shards are read"
+            )
+        if self.stream and self.hard_negatives:
+            raise InputError(
+                "data.hard_negatives arranges the pairs of an epoch, and those of a stream are not "
+                "known before they are read: set hard_negatives = 0, or leave out data.stream"
             )
 
     @property
-    def is_augmented(self) -> bool:
-        """Whether an image's pixel values differ from epoch to epoch."""
-        chances = (self.horizontal_flip, self.color_jitter, self.grayscale, self.random_erasing)
-        return self.crop_scale != (1.0, 1.0) or any(chances)
+    def augmentation_used(self) -> Augmentation:
+        """How images are augmented: by the recipe, and by what is set beside it."""
+        recipe = RECIPES[self.augmentation]
+        own = {name: getattr(self, name) for name in vars(recipe)}
+        return replace(recipe, **{name: value for name, value in own.items() if value is not None})
 
 
 @checked_settings("loss")
@@ -462,4 +486,8 @@ class RunConfig(TomlSettings):
             watch = replace(watch, wise_ft=not is_new)
         if watch.retention_set is None:
             watch = replace(watch, retention_set="" if is_new else SAMPLES)
-        return replace(self, model=model, optimizer=optimizer, compute=compute, watch=watch)
+        used = vars(self.data.augmentation_used)
+        data = replace(self.data, **used)
+        return replace(
+            self, model=model, data=data, optimizer=optimizer, compute=compute, watch=watch
+        )

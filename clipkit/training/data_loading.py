@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import map_ahead
 from clipkit.runtime.base import trim_padding
 from clipkit.training.batch import Batch, text_keys
-from clipkit.training.pair_reading import BatchReader, ReadPairs
+from clipkit.training.near_misses import NearMisses
+from clipkit.training.pair_reading import BatchReader, PairReader, ReadPairs
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,17 @@ class LoadedBatch:
     captions: Sequence[str]
     teacher_images: torch.Tensor | None  # the same views, in the size that the teacher takes
     bad: dict[str, str]  # pairs that could not be read: name -> reason
+
+
+class NumberedBatches(Protocol):
+    """The batches of a run by their numbers."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches go through all the pairs once."""
+
+    def numbered(self, numbers: Iterable[int]) -> Generator[LoadedBatch]:
+        """Yield this rank's part of batches by their numbers, from 0 over the whole run."""
 
 
 class PairBatches:
@@ -82,6 +94,15 @@ class PairBatches:
     def steps_per_epoch(self) -> int:
         """How many batches go through all the pairs once."""
         return self._reader.steps_per_epoch
+
+    def arrange(self, near_misses: NearMisses) -> None:
+        """Let the batches of an epoch that are read from now on hold near misses together.
+
+        Args:
+            near_misses: Of that epoch.
+        """
+        assert isinstance(self._reader, PairReader)  # the config refuses streams
+        self._reader.arrange(near_misses)
 
     def after(self, step: int) -> Generator[LoadedBatch]:
         """Yield the batches after the first ``step`` ones, without end.
@@ -158,7 +179,7 @@ class BatchGroups:
         size: How many batches a step has.
     """
 
-    def __init__(self, batches: PairBatches, size: int) -> None:
+    def __init__(self, batches: NumberedBatches, size: int) -> None:
         self._batches = batches
         self._size = size
 

@@ -9,18 +9,19 @@ Shapes: B pairs of one rank, N pairs of the dataset, S image size.
 import functools
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.mixing import epoch_order
+from clipkit.data.epoch_draws import EpochDraws
 from clipkit.data.pair import Pair, PairDataset
 from clipkit.errors import ClipkitError, ImageReadError, TrainingError
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.training.batch import class_key
+from clipkit.training.near_misses import NearMisses
 
 _MAX_TRIES = 100
 
@@ -40,12 +41,13 @@ class PairSampler:
     The global batch of a step is the same for every world size.
     """
 
-    sizes: tuple[int, ...]  # pairs of each dataset that is mixed in
-    weights: tuple[float, ...]  # how often the pairs of each are drawn in an epoch
+    draws: EpochDraws
     seed: int
     batch_size: int  # over all ranks, a multiple of the world size
     rank: int = 0
     world_size: int = 1
+    hard_negatives: float = 0.0  # share of each batch, 0..1
+    near_misses: NearMisses | None = None  # of an epoch, whose batches hold them
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
@@ -61,7 +63,12 @@ class PairSampler:
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - one sampler a run, which lives as long
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        return epoch_order(self.sizes, self.weights, seed=self.seed, epoch=epoch)
+        order = self.draws.order(seed=self.seed, epoch=epoch)
+        if self.near_misses is None or self.near_misses.epoch != epoch:
+            return order
+        return self.near_misses.arrange(
+            order, batch_size=self.batch_size, share=self.hard_negatives
+        )
 
 
 @dataclass(frozen=True)
@@ -131,12 +138,16 @@ class PairReader:
     @property
     def fingerprint(self) -> str:
         """What identifies the pairs and how often each is drawn."""
-        return f"{self.dataset.fingerprint} {self.sampler.weights}"
+        return f"{self.dataset.fingerprint} {self.sampler.draws.fingerprint}"
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches go through all the pairs once."""
         return self.sampler.steps_per_epoch
+
+    def arrange(self, near_misses: NearMisses) -> None:
+        """Let the batches of an epoch hold near misses together."""
+        self.sampler = replace(self.sampler, near_misses=near_misses)
 
     def __getitem__(self, step: int) -> ReadPairs | ClipkitError:
         """Return the pairs of a step, or the error that :meth:`read` raises.

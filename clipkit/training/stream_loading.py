@@ -79,7 +79,7 @@ class StreamReader:
         preprocesses: Sequence[Preprocess],
         augmentation: Augmentation,
     ) -> None:
-        sampler.check_shards(len(stream.shards))
+        sampler.check_shards(stream.num_read)
         self._stream = stream
         self._sampler = sampler
         self._preprocesses = list(preprocesses)

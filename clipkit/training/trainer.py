@@ -7,10 +7,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, contiguous_format, nn
 
 from clipkit.errors import TrainingError
@@ -30,7 +33,9 @@ from clipkit.training.key_names import RENAMED_SETTINGS, rename
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.loss_function import LossFunction
 from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.mined_batches import MinedBatches
 from clipkit.training.mixed_precision import DTYPES, loss_scaler
+from clipkit.training.near_misses import NearMisses
 from clipkit.training.optimizer import (
     MAX_LOGIT_SCALE,
     build_optimizer,
@@ -41,6 +46,7 @@ from clipkit.training.optimizer import (
 from clipkit.training.resume import (
     TrainerState,
     capture_state,
+    kept_random_state,
     random_state,
     restore_random_state,
     restore_state,
@@ -88,6 +94,8 @@ class Trainer:
         self._max_logit_scale = MAX_LOGIT_SCALE if config.loss.kind == "infonce" else math.inf
         self.state = TrainerState()
         self._sample: Batch | None = None  # some pairs of the newest batch
+        self._near_misses: NearMisses | None = None  # of the epoch that a resumed run is in
+        self._mined: MinedBatches | None = None
         is_sharded = config.compute.sharding == "fsdp" and ranks.world_size > 1
         self._unsharded = deepcopy(towers) if is_sharded else None
         self._average: WeightAverage | None = None
@@ -175,6 +183,9 @@ class Trainer:
         self.state = restore_state(saved, self._module, self._optimizer)
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(saved["scaler"])
+        if "near_misses" in saved:
+            kept = saved["near_misses"]
+            self._near_misses = NearMisses(kept["epoch"], kept["rows"].numpy())
         if extends:
             extend_state(
                 self.state,
@@ -200,6 +211,16 @@ class Trainer:
             else "the validation dataset that is given",
         }
         return given.get(setting) or f"what {setting} names"
+
+    def mine_hard_negatives(self, mine: Callable[[int], NDArray[np.int32]]) -> None:
+        """Let batches hold near misses of each other, found anew before each epoch.
+
+        Args:
+            mine: Returns those of all pairs before an epoch, counted from 0, by
+                :attr:`measured_towers`; called on rank 0.
+        """
+        self._mined = MinedBatches(self._batches, partial(self._mine, mine), self._near_misses)
+        self._steps = BatchGroups(self._mined, self._config.compute.accumulate_batches)
 
     def run(
         self,
@@ -316,6 +337,16 @@ class Trainer:
                 f"{most}: {examples}. Mend them, or raise the limit; {checkpoints.outlook()}"
             )
 
+    def _mine(self, mine: Callable[[int], NDArray[np.int32]], epoch: int) -> NearMisses:
+        """Find the near misses of an epoch; all ranks call this, rank 0 looks for them."""
+        self._update_unsharded()
+        rows = None
+        if self._ranks.rank == 0:
+            with kept_random_state():
+                rows = mine(epoch)
+        self._module.train()
+        return NearMisses(epoch, self._ranks.all_gather_objects(rows)[0])
+
     def _validate(self, measure: Callable[[], Validation]) -> Validation | None:
         self._update_unsharded()
         return measure() if self._ranks.rank == 0 else None
@@ -349,6 +380,9 @@ class Trainer:
             "scaler": self._scaler.state_dict(),
             "steps_per_epoch": self._steps.steps_per_epoch,
         }
+        if self._mined is not None and self._mined.newest is not None:
+            newest = self._mined.newest
+            saved["near_misses"] = {"epoch": newest.epoch, "rows": torch.from_numpy(newest.rows)}
         self._update_unsharded()
         if self._ranks.rank == 0:
             checkpoints.save(self.state.step, self.measured_towers, saved)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
@@ -10,14 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_v2
 from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as vision
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.augmentation import Augmentation
+from clipkit.inputs.augmentation import RECIPES, Augmentation, RecipeName
 from clipkit.inputs.preprocess import Preprocess
+from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig
 
 # Values that are the pixels themselves.
 BARE = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
@@ -101,6 +102,25 @@ def test_without_augmentation_pixels_are_open_clips_evaluation_transform(
 )  # fmt: skip
 def test_any_change_is_an_augmentation(change: dict[str, Any]) -> None:
     assert not Augmentation(**change).is_none
+
+
+def test_the_default_recipe_is_open_clips() -> None:
+    theirs = AugmentationCfg()
+    assert RECIPES["clip"] == Augmentation(theirs.scale)
+    assert (theirs.color_jitter, theirs.gray_scale_prob) == (None, None)
+    assert set(RECIPES) == set(get_args(RecipeName))
+
+
+def test_a_run_takes_a_recipe_and_what_is_set_beside_it() -> None:
+    """CLIPA's command for open_clip: scale (.4, 1), jitter .8, grey .2."""
+    train = (SourceConfig("photos"),)
+    used = DataConfig(train=train, augmentation="clipa").augmentation_used
+    assert used == Augmentation((0.4, 1.0), color_jitter=0.8, grayscale=0.2)
+    used = DataConfig(train=train, augmentation="clipa", grayscale=0.0).augmentation_used
+    assert used == Augmentation((0.4, 1.0), color_jitter=0.8)
+    assert DataConfig(train=train, augmentation="none").augmentation_used.is_none
+    config = RunConfig("run", ModelConfig(architecture="a"), DataConfig(train=train)).resolve()
+    assert (config.data.crop_scale, config.data.horizontal_flip) == ((0.9, 1.0), 0.0)
 
 
 @pytest.mark.slow

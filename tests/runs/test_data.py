@@ -1,14 +1,17 @@
 """The pairs of a run: places joined, split, and refused where too many are bad."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import open_clip
 import pytest
 
 from clipkit.data.pair import PairDataset
 from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import Callbacks
-from clipkit.runs.data import RunData, check_bad, open_data, with_validation_splits
+from clipkit.runs.data import RunData, check_bad, epoch_draws, open_data, with_validation_splits
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
 from tests.fakes import save_image
 
@@ -37,7 +40,7 @@ def test_places_are_joined_in_their_order_with_their_weights(tmp_path: Path) -> 
     config = DataConfig(train=(SourceConfig(first), SourceConfig(second, weight=2.0)))
     data = opened(config)
     assert captions(data.train) == ["number 0", "number 1", "number 2", "other 0", "other 1"]
-    assert (data.train.sizes, data.weights) == ((3, 2), (1.0, 2.0))
+    assert (data.train.sizes, data.draws.weights) == ((3, 2), (1.0, 2.0))
     assert (data.validation, data.skipped) == (None, ())
 
 
@@ -89,8 +92,39 @@ def test_a_place_of_one_image_is_trained_on(tmp_path: Path) -> None:
     train = (SourceConfig(many), SourceConfig(one, weight=3))
     data = opened(DataConfig(train=train, validation_fraction=0.2))
     assert data.validation is not None
-    assert (data.train.sizes, data.weights) == ((8, 1), (1.0, 3.0))
+    assert (data.train.sizes, data.draws.weights) == ((8, 1), (1.0, 3.0))
     assert len(data.validation) == 2
+
+
+def test_shares_of_tokens_draw_fewer_pairs_of_long_captions(tmp_path: Path) -> None:
+    """Captions of 2 + 2 and 2 + 14 tokens, so a pair of the second is as many as four."""
+    tokenizer = Tokenizer.from_config(
+        {"context_length": 20}, Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
+    )
+    places = [tmp_path / "short", tmp_path / "long"]
+    for place, words in zip(places, ("a boat", " ".join(["boat"] * 14)), strict=True):
+        save_folder(place, 20)
+        for file in place.glob("*.txt"):
+            file.write_text(words)
+    sources = tuple(SourceConfig(str(place)) for place in places)
+    config = DataConfig(train=sources, mixture="tokens")
+    data = opened(config)
+    assert (data.draws.weights, data.num_drawn) == ((1.0, 1.0), 40)
+    draws = epoch_draws(config, data.train, tokenizer)
+    assert draws.weights == pytest.approx((1.6, 0.4))
+    assert draws.num_drawn == 40
+
+
+def test_classes_are_balanced_and_pairs_without_a_class_refuse_it(tmp_path: Path) -> None:
+    for name, number in [("cat", 1), ("cat", 2), ("cat", 3), ("dog", 1)]:
+        save_image(tmp_path / "classes" / name / f"{number}.png", (number, 2, 3))
+    classes = SourceConfig(str(tmp_path / "classes"))
+    data = opened(DataConfig(train=(classes,), class_balance=1.0))
+    drawn = [data.train.class_name(row) for row in data.draws.order(seed=0, epoch=0).tolist()]
+    assert Counter(drawn) == {"cat": 2, "dog": 2}
+    captioned = SourceConfig(save_folder(tmp_path / "a", 3))
+    with pytest.raises(InputError, match=r"3 of 7 have captions and no class: .*leave out class_b"):
+        opened(DataConfig(train=(classes, captioned), class_balance=0.5))
 
 
 def test_what_a_listing_skips_counts_towards_the_limit(tmp_path: Path) -> None:

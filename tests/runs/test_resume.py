@@ -29,6 +29,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "model": {"patch_dropout": 0.5},
         "compute": {"batch_size": 4, "accumulate_batches": 2, "chunk_size": 3},
     },
+    "hard negatives": {"data": {"hard_negatives": 0.5}},
+    "hard negatives in workers": {"data": {"hard_negatives": 0.25, "workers": 2}},
+    "hard negatives in steps of two batches": {
+        "data": {"hard_negatives": 0.5},
+        "compute": {"batch_size": 4, "accumulate_batches": 2},
+    },
     "sigmoid, validated": {
         "loss": {"kind": "sigmoid"},
         "data": {"validation_fraction": 0.2},

@@ -101,9 +101,9 @@ SHARDS = (SourceConfig("{0..7}.tar"),)
             {
                 "stream": True,
                 "samples_per_epoch": 9,
-                "train": (*SHARDS, SourceConfig("b.tar", weight=2)),
+                "mixture": "pairs",
             },
-            r"reads every shard equally often.*leave out the weight",
+            r"count pairs, and a stream is not counted.*how often its shards are read",
         ),
         (
             {
@@ -112,6 +112,10 @@ SHARDS = (SourceConfig("{0..7}.tar"),)
                 "train": (SourceConfig("b.tar", split="test"),),
             },
             r"knows no splits",
+        ),
+        (
+            {"stream": True, "samples_per_epoch": 9, "hard_negatives": 0.25},
+            r"not known before they are read: set hard_negatives = 0",
         ),
     ],
 )

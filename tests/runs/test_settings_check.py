@@ -176,7 +176,7 @@ def test_pairs_that_are_shown_hundreds_of_times_are_named() -> None:
         compute={"epochs": 20},
         data={"train": (SourceConfig("a"), SourceConfig("b", weight=10))},
     )
-    assert "shown 200 times" in _only(weighted)
+    assert "shown 200 times" in _only(weighted, most_drawn=10.0)
     watched = _change(often, watch={"patience": 3}, data={"validation_fraction": 0.1})
     assert settings_warnings(watched, **SIZES) == []
 

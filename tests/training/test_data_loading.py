@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipkit.data.epoch_draws import EpochDraws
 from clipkit.data.mixing import ConcatenatedPairs
 from clipkit.data.pair import Pair
 from clipkit.errors import ImageReadError, TrainingError
@@ -55,7 +56,7 @@ def reader(
     options = {"seed": 5, "batch_size": 8, **sampler}
     return PairReader(
         dataset,
-        PairSampler((len(dataset),), (1.0,), **options),
+        PairSampler(EpochDraws((len(dataset),), (1.0,)), **options),
         preprocesses,
         augmentation,
         known_bad=known_bad,
@@ -87,7 +88,7 @@ def read_by(
 
 
 def test_an_epoch_goes_through_each_pair_once_except_for_what_fills_no_batch() -> None:
-    sampler = PairSampler((20, 6), (1.0, 1.0), seed=0, batch_size=8)
+    sampler = PairSampler(EpochDraws((20, 6), (1.0, 1.0)), seed=0, batch_size=8)
     assert sampler.steps_per_epoch == 3
     epochs = [
         np.concatenate([sampler.rows_of(step).rows for step in range(first, first + 3)])
@@ -99,7 +100,7 @@ def test_an_epoch_goes_through_each_pair_once_except_for_what_fills_no_batch() -
 
 
 def test_a_pair_of_double_weight_comes_twice() -> None:
-    sampler = PairSampler((4, 8), (2.0, 1.0), seed=0, batch_size=4)
+    sampler = PairSampler(EpochDraws((4, 8), (2.0, 1.0)), seed=0, batch_size=4)
     assert sampler.steps_per_epoch == 4
     counts = Counter(int(row) for step in range(4, 8) for row in sampler.rows_of(step).rows)
     assert counts == {row: 2 if row < 4 else 1 for row in range(12)}
@@ -449,7 +450,9 @@ def test_the_teacher_has_its_own_view_of_the_same_pairs(tokenizer: Tokenizer) ->
 def test_what_identifies_the_pairs_tells_weights_apart(tokenizer: Tokenizer) -> None:
     one, other = (
         PairBatches(
-            PairReader(two_captions(), PairSampler((26,), (weight,), 0, 2), [SMALL], CHANGING),
+            PairReader(
+                two_captions(), PairSampler(EpochDraws((26,), (weight,)), 0, 2), [SMALL], CHANGING
+            ),
             tokenizer,
             None,
         )
@@ -481,7 +484,7 @@ def test_pairs_of_one_class_are_one_whatever_their_captions(tokenizer: Tokenizer
             ListSource(some[4:]),
         ]
     )
-    sampler = PairSampler(dataset.sizes, (1.0, 1.0), seed=5, batch_size=6)
+    sampler = PairSampler(EpochDraws(dataset.sizes, (1.0, 1.0)), seed=5, batch_size=6)
     these = PairBatches(PairReader(dataset, sampler, (SMALL,), CHANGING), tokenizer, 0)
     (loaded,) = take(these, 0, 1)
     keys = loaded.batch.image_keys.tolist()

@@ -3,11 +3,13 @@
 import itertools
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from clipkit.data.epoch_draws import EpochDraws
 from clipkit.data.shard_samples import ShardCaptions
 from clipkit.data.shard_stream import ShardStream
 from clipkit.errors import InputError, TrainingError
@@ -84,6 +86,30 @@ def test_an_epoch_of_all_pairs_has_each_once(stream: ShardStream) -> None:
     everything = [f"{number} {n}" for number in range(NUM_SHARDS) for n in range(PER_SHARD)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == everything
     assert epochs[0] != epochs[1]
+
+
+def test_weighted_shards_are_read_so_often(stream: ShardStream) -> None:
+    """Two shards twice a turn and four every other turn: 2 * 2 + 4 / 2 shards, 24 pairs."""
+    weighted = replace(stream, draws=EpochDraws((2, 4), (2.0, 0.5)))
+    reader = _reader(weighted)
+    epochs = [
+        Counter(
+            text[0] for step in range(start, start + 6) for text in _step(reader, step).captions
+        )
+        for start in (0, 6)
+    ]
+    for shards in epochs:
+        assert (shards["0"], shards["1"], shards.total()) == (8, 8, 24)
+    rare = [{name for name in shards if name not in "01"} for shards in epochs]
+    assert sorted(rare[0] | rare[1]) == ["2", "3", "4", "5"]
+    assert [len(names) for names in rare] == [2, 2]
+    assert weighted.fingerprint != stream.fingerprint
+
+
+def test_too_few_weighted_shards_are_refused(stream: ShardStream) -> None:
+    weighted = replace(stream, draws=EpochDraws((6,), (0.5,)))
+    with pytest.raises(InputError, match="3 shards cannot be shared by 4 readers"):
+        _reader(weighted, workers=4)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

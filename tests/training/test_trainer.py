@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from clipkit.data.epoch_draws import EpochDraws
 from clipkit.data.pair import Pair
 from clipkit.errors import TrainingError
 from clipkit.inputs.augmentation import Augmentation
@@ -93,7 +94,8 @@ def trainer_of(towers: Towers, pairs: ListSource | None = None, **options: Any) 
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
     config = options.get("config", CONFIG)
-    sampler = PairSampler((NUM_PAIRS,), (1.0,), seed=1, batch_size=config.compute.batch_size)
+    draws = EpochDraws((NUM_PAIRS,), (1.0,))
+    sampler = PairSampler(draws, seed=1, batch_size=config.compute.batch_size)
     batches = PairBatches(
         PairReader(pairs or source(), sampler, [preprocess], Augmentation((0.5, 1.0))),
         tokenizer,
