@@ -23,7 +23,8 @@ from clipkit.errors import ClipkitError, InputError, TrainingError
 from clipkit.files import exclusive_lock
 from clipkit.progress import Callbacks, keep_warnings
 from clipkit.runs.data import with_validation_splits
-from clipkit.runs.directory import CONFIG_NAME, claimed_directory, refuse_nested
+from clipkit.runs.directory import claimed_directory, refuse_nested
+from clipkit.runs.extension import CONFIG_NAME
 from clipkit.runs.given import Given
 from clipkit.runs.preflight import PreflightReport, check
 from clipkit.runs.run import train_given

@@ -51,7 +51,7 @@ def test_an_item_is_a_pair_with_its_number_as_its_name() -> None:
             (Path("a.png"), ["a dog", "", "a dog", "the dog"]),
             ("b.png", ("one", "two")),
             (b"bytes", "of a file"),
-            [array, "levels"],
+            [array, "levels"],  # type: ignore[list-item]  # a list, not a tuple
         ],
         "validation",
     )

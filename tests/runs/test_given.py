@@ -244,7 +244,7 @@ def test_callbacks_are_told_of_each_thing_after_it_was_done(
         "model": {"patch_dropout": 0.5},
         "watch": {"checkpoint_minutes": 10, "checkpoint_steps": 4, "log_steps": 3},
     }
-    given = {"dataset": Noise(), "validation": Noise(20)}
+    given: dict[str, Any] = {"dataset": Noise(), "validation": Noise(20)}
     report = clipkit.train(config(**changes), **given, callbacks=callbacks)
     quiet = clipkit.train(config("quiet", **changes), **given, callbacks=QUIET)
 
@@ -265,7 +265,7 @@ def test_callbacks_are_told_of_each_thing_after_it_was_done(
 def test_a_callback_stops_a_run_or_ends_it_with_its_own_error(
     config: Callable[..., RunConfig], kind: str
 ) -> None:
-    given = {"dataset": Noise(), "validation": Noise(20)}
+    given: dict[str, Any] = {"dataset": Noise(), "validation": Noise(20)}
     whole = clipkit.train(config("whole"), **given, callbacks=QUIET)
     error: list[Exception] = [OSError(28, "my own disk")]
 
@@ -273,7 +273,8 @@ def test_a_callback_stops_a_run_or_ends_it_with_its_own_error(
         if step == 5:
             raise error[0]
 
-    callbacks = replace(QUIET, **{kind: act})
+    own: dict[str, Any] = {kind: act}
+    callbacks = replace(QUIET, **own)
     with pytest.raises(OSError, match="my own disk") as raised:
         clipkit.train(config(), **given, callbacks=callbacks)
     assert raised.value is error[0]
@@ -307,7 +308,7 @@ def test_weights_are_chosen_again_with_the_datasets_of_the_run(
     tiny_checkpoint: Path, config: Callable[..., RunConfig]
 ) -> None:
     changes = {"model": {"base": str(tiny_checkpoint)}, "watch": {"retention_set": ""}}
-    given = {"dataset": Noise(), "validation": Noise(20)}
+    given: dict[str, Any] = {"dataset": Noise(), "validation": Noise(20)}
     report = clipkit.train(config(**changes), **given, callbacks=QUIET)
     with pytest.raises(InputError, match=r"\[data\] needs train"):
         clipkit.choose_again(report.directory, ["watch.wise_ft=false"])
@@ -320,7 +321,8 @@ def test_weights_are_chosen_again_with_the_datasets_of_the_run(
 def test_a_dataset_that_is_trained_and_validated_on_is_warned_of(
     config: Callable[..., RunConfig],
 ) -> None:
-    dataset, warned = Noise(), []
+    dataset = Noise()
+    warned: list[str] = []
     clipkit.train(
         config(), dataset=dataset, validation=dataset, callbacks=Callbacks(warn=warned.append)
     )

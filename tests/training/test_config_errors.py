@@ -228,8 +228,6 @@ def test_a_section_made_in_python_is_checked_as_one_of_a_file() -> None:
         OptimizerConfig(wd=1.0)  # type: ignore[call-arg]
     with pytest.raises(InputError, match=r"^data\.train has no weigth; its keys are path, weight,"):
         DataConfig(train=({"path": "a", "weigth": 2},))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"^data is missing: it must be a DataConfig or a dict o"):
-        RunConfig("run", ModelConfig(base="starter"))  # type: ignore[call-arg]
     with pytest.raises(InputError, match=r"^model is a section: .*; in Python a ModelConfig or"):
         RunConfig("run", "starter", {"train": "a"})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="OptimizerConfig got lr by position and by name"):

@@ -467,7 +467,7 @@ def _overflow_on_one(ranks: Ranks, place: Path, sharding: Sharding) -> tuple[flo
     share = _whole_batch("infonce").chunks(NUM // ranks.world_size)[ranks.rank]
     optimizer = torch.optim.AdamW(module.parameters())
     loop = TrainingLoop(module, backward, _Repeated(share), optimizer, hooks, scaler=scaler)
-    loop.run(state, epochs=1, config=OptimizerConfig(lr=1e-3), watch=WatchConfig())
+    loop.run(state, num_steps=3, config=OptimizerConfig(lr=1e-3), watch=WatchConfig())
     copy_full_weights(module, whole)
     return scaler.get_scale(), state.skipped_steps, whole.model.visual.proj
 

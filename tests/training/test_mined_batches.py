@@ -28,6 +28,17 @@ class _Batches:
             yield number
 
 
+class _Miner:
+    """Notes the epochs whose near misses it is asked for."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def __call__(self, epoch: int) -> NearMisses:
+        self.epochs.append(epoch)
+        return _misses(epoch)
+
+
 def _misses(epoch: int) -> NearMisses:
     return NearMisses(epoch, np.zeros((1, 1), dtype=np.int32))
 
@@ -38,33 +49,33 @@ def _steps(mined: MinedBatches, after: int, most: int) -> list[int]:
 
 
 def test_each_epoch_is_mined_before_its_first_batch() -> None:
-    batches, mined = _Batches(), []
-    several = MinedBatches(cast(Any, batches), lambda epoch: mined.append(epoch) or _misses(epoch))
+    batches, miner = _Batches(), _Miner()
+    several = MinedBatches(cast(Any, batches), miner)
     assert _steps(several, 0, 3) == [0, 1, 2]
-    assert mined == [0]  # the next epoch's by the model after the third step
+    assert miner.epochs == [0]  # the next epoch's by the model after the third step
     assert several.newest is not None
     assert several.newest.epoch == 0
     assert _steps(several, 3, 4) == [3, 4, 5, 6]
-    assert mined == [0, 1, 2]
+    assert miner.epochs == [0, 1, 2]
     assert batches.told == [
         "arrange 0", 0, 1, 2, "arrange 1", 3, 4, 5, "arrange 2", 6,
     ]  # fmt: skip
 
 
 def test_a_run_resumed_within_an_epoch_takes_what_was_mined_before() -> None:
-    batches, mined = _Batches(), []
+    batches, miner = _Batches(), _Miner()
     several = MinedBatches(
-        cast(Any, batches), lambda epoch: mined.append(epoch) or _misses(epoch), _misses(1)
+        cast(Any, batches), miner, _misses(1)
     )
     assert _steps(several, 4, 3) == [4, 5, 6]
-    assert mined == [2]
+    assert miner.epochs == [2]
     assert batches.told == ["arrange 1", 4, 5, "arrange 2", 6]
 
 
 def test_a_run_resumed_between_epochs_mines_anew() -> None:
-    mined: list[int] = []
+    miner = _Miner()
     several = MinedBatches(
-        cast(Any, _Batches()), lambda epoch: mined.append(epoch) or _misses(epoch), _misses(0)
+        cast(Any, _Batches()), miner, _misses(0)
     )
     assert _steps(several, 3, 1) == [3]
-    assert mined == [1]
+    assert miner.epochs == [1]
