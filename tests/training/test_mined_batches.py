@@ -64,9 +64,7 @@ def test_each_epoch_is_mined_before_its_first_batch() -> None:
 
 def test_a_run_resumed_within_an_epoch_takes_what_was_mined_before() -> None:
     batches, miner = _Batches(), _Miner()
-    several = MinedBatches(
-        cast(Any, batches), miner, _misses(1)
-    )
+    several = MinedBatches(cast(Any, batches), miner, _misses(1))
     assert _steps(several, 4, 3) == [4, 5, 6]
     assert miner.epochs == [2]
     assert batches.told == ["arrange 1", 4, 5, "arrange 2", 6]
@@ -74,8 +72,6 @@ def test_a_run_resumed_within_an_epoch_takes_what_was_mined_before() -> None:
 
 def test_a_run_resumed_between_epochs_mines_anew() -> None:
     miner = _Miner()
-    several = MinedBatches(
-        cast(Any, _Batches()), miner, _misses(0)
-    )
+    several = MinedBatches(cast(Any, _Batches()), miner, _misses(0))
     assert _steps(several, 3, 1) == [3]
     assert miner.epochs == [1]
