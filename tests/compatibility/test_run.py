@@ -26,7 +26,7 @@ NEW_NAMES = {
     "tripwire_log_probability": "retention_log_probability",
     "mixtures": "interpolations",
 }
-NEW_KEYS = {"intervals", "warnings"}  # of report.json
+NEW_KEYS = {"extensions", "intervals", "warnings"}  # of report.json
 NEW_NOTES = ("the retention set decided nothing", "5 validation images hardly tell")
 # Runs whose final weights are chosen by another rule now, and the alpha of these: five validation
 # images do not tell the recalls of the candidates, and their losses do.
@@ -129,7 +129,9 @@ def test_run_that_has_ended_is_reported_and_not_trained_again(
     assert "has ended already" in printed.err
     assert str(run / "final") in printed.out
     expected = renamed(json.loads((run / "report.json").read_text()))
-    added = {"intervals": {}, "warnings": [], "num_trained": 0, "num_parameters": 0}
+    added = {
+        "intervals": {}, "warnings": [], "num_trained": 0, "num_parameters": 0, "extensions": []
+    }  # fmt: skip
     assert json.loads(as_json.out) == {**expected, **added}
     assert read_files(run) == before
 

@@ -25,7 +25,7 @@ def die_after(step: int) -> None:
 
     def step_and_die(loop: TrainingLoop[Any], *arguments: Any) -> Mapping[str, float]:
         metrics = take_step(loop, *arguments)
-        if arguments[-1] + 1 == step:
+        if arguments[-1].step + 1 == step:
             if "DIES_WITH_ITS_NODE" in os.environ:
                 os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)

@@ -278,7 +278,7 @@ def _changed(config: RunConfig, key: str) -> RunConfig:
         bool: [not value],
         int: [3, 500] if not isinstance(value, bool) else [],
         float: [0.123, 0.9],
-        str: ["other", "sigmoid", "constant", "fp32", "fsdp", "table", "image"],
+        str: ["other", "sigmoid", "constant", "fp32", "fsdp", "table", "image", "pairs", "slip"],
         tuple: [
             (SourceConfig("/other"),),
             ("other {}",),
@@ -287,7 +287,7 @@ def _changed(config: RunConfig, key: str) -> RunConfig:
             ("q", "v"),
             ("wandb",),
         ],
-        type(None): [True, 3, 0.123, "other"],
+        type(None): [True, 3, 0.123, "other", (0.5, 0.75)],
     }
     for other in others[type(value)]:
         try:

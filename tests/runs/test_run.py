@@ -76,7 +76,8 @@ def test_kept_config_is_the_same_run(write_run: WriteRun, tmp_path: Path) -> Non
     assert again == first
     assert lines == [
         f"{tmp_path / 'run'} has ended already and this is what it came to; nothing was trained "
-        "now. To train again, choose another output"
+        "now. To train it further, ask for more epochs by --extend (in Python extend=True); to "
+        "train again, choose another output"
     ]
 
 

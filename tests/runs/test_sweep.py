@@ -196,6 +196,6 @@ def test_an_error_of_a_program_is_not_noted_as_a_result(
     def fail(*_: Any, **named: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sweep_module, "train", fail)
+    monkeypatch.setattr(sweep_module, "train_given", fail)
     with pytest.raises(ZeroDivisionError):
         sweep(RunConfig.from_toml(write_run(data=SPLIT)), {"seed": [1]})

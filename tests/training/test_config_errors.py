@@ -11,7 +11,6 @@ import torch
 from clipkit.errors import InputError
 from clipkit.training.config import (
     DataConfig,
-    ModelConfig,
     OptimizerConfig,
     RunConfig,
     SourceConfig,
