@@ -184,7 +184,7 @@ def test_a_run_is_resumed_with_the_same_dataset_and_loss_alone(
     stopping = replace(QUIET, on_step=stop)
     stopped = clipkit.train(config(), **given, loss=infonce, callbacks=stopping)
     assert (stopped.step, stopped.is_finished) == (4, False)
-    others = [
+    others: list[tuple[dict[str, Any], str]] = [
         ({"dataset": Noise(41, fingerprint="a")}, "the dataset that is given has changed"),
         ({"dataset": Noise(fingerprint="b")}, "the dataset that is given has changed"),
         ({"validation": Noise(21)}, "the validation dataset that is given has changed"),
