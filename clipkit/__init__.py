@@ -110,6 +110,7 @@ _PUBLIC = {
     "clipkit.explanation.drawing": ("draw_heat_map",),
     "clipkit.explanation.explain": ("explain",),
     "clipkit.explanation.heat_map": ("HeatMap",),
+    "clipkit.inputs.augmentation": ("Augmentation",),
     "clipkit.inputs.crop_boxes": ("CropBox",),
     "clipkit.inputs.decoder": ("DecodedImage",),
     "clipkit.inputs.folders": ("LeftOut",),

@@ -107,6 +107,7 @@ from clipkit.evaluation.speed import Speed as Speed
 from clipkit.explanation.drawing import draw_heat_map as draw_heat_map
 from clipkit.explanation.explain import explain as explain
 from clipkit.explanation.heat_map import HeatMap as HeatMap
+from clipkit.inputs.augmentation import Augmentation as Augmentation
 from clipkit.inputs.crop_boxes import CropBox as CropBox
 from clipkit.inputs.decoder import DecodedImage as DecodedImage
 from clipkit.inputs.folders import LeftOut as LeftOut
