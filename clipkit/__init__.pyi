@@ -139,8 +139,8 @@ from clipkit.runs.adapt import adapt as adapt
 from clipkit.runs.adapt import adapt_images as adapt_images
 from clipkit.runs.adapt import fit_head as fit_head
 from clipkit.runs.adapted_model import fit_model as fit_model
-from clipkit.runs.preflight import PreflightReport as PreflightReport
 from clipkit.runs.preflight import check as check
+from clipkit.runs.preflight_report import PreflightReport as PreflightReport
 from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import choose_again as choose_again
 from clipkit.runs.run import train as train
@@ -191,14 +191,14 @@ from clipkit.search.sync_options import SyncOptions as SyncOptions
 from clipkit.search.sync_progress import SyncProgress as SyncProgress
 from clipkit.search.thumbnails import ThumbnailCache as ThumbnailCache
 from clipkit.training.config import ComputeConfig as ComputeConfig
-from clipkit.training.config import DataConfig as DataConfig
 from clipkit.training.config import LossConfig as LossConfig
-from clipkit.training.config import ModelConfig as ModelConfig
 from clipkit.training.config import OptimizerConfig as OptimizerConfig
 from clipkit.training.config import RunConfig as RunConfig
-from clipkit.training.config import SourceConfig as SourceConfig
 from clipkit.training.config import WatchConfig as WatchConfig
+from clipkit.training.data_config import DataConfig as DataConfig
+from clipkit.training.data_config import SourceConfig as SourceConfig
 from clipkit.training.loss_function import LossFunction as LossFunction
+from clipkit.training.model_config import ModelConfig as ModelConfig
 from clipkit.version import __version__ as __version__
 from clipkit.zero_shot.calibration import Calibration as Calibration
 from clipkit.zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

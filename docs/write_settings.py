@@ -1,4 +1,4 @@
-"""Writes the table of settings in training.md from the comments of clipkit/training/config.py.
+"""Writes the table of settings in training.md from the comments of the settings' dataclasses.
 
 Run as  python docs/write_settings.py  after a setting changed; a test looks whether that was done.
 """
@@ -9,9 +9,17 @@ import tokenize
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-SOURCE = DOCS.parent / "clipkit" / "training" / "config.py"
+SOURCES = [
+    DOCS.parent / "clipkit" / "training" / name
+    for name in ("config.py", "model_config.py", "data_config.py")
+]
 PAGE = DOCS / "training.md"
 BEGIN, END = "<!-- settings, by docs/write_settings.py -->", "<!-- end of settings -->"
+
+
+def settings_source() -> str:
+    """Return the modules of settings as if they were one."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
 
 
 def settings_page(page: str, source: str) -> str:
@@ -68,6 +76,5 @@ def _above(comments: dict[int, tuple[bool, str]], line: int) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(
-        settings_page(PAGE.read_text(encoding="utf-8"), SOURCE.read_text(encoding="utf-8")),
-        encoding="utf-8",
+        settings_page(PAGE.read_text(encoding="utf-8"), settings_source()), encoding="utf-8"
     )

@@ -134,7 +134,7 @@ def test_groff_has_nothing_to_say_of_the_manual() -> None:
 def test_the_table_of_settings_is_that_of_the_config() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "write_settings.py"))
     page = script["PAGE"].read_text(encoding="utf-8")
-    source = script["SOURCE"].read_text(encoding="utf-8")
+    source = script["settings_source"]()
     assert "| `lr` |" in page
     assert page == script["settings_page"](page, source), "run python docs/write_settings.py"
 

@@ -16,7 +16,7 @@ from clipkit.errors import InputError, LostProcessError
 from clipkit.progress import Callbacks, Progress
 
 if TYPE_CHECKING:
-    from clipkit.runs.preflight import PreflightReport
+    from clipkit.runs.preflight_report import PreflightReport
     from clipkit.runs.sweep import SweepCheck
     from clipkit.runs.sweep_report import SweepReport
     from clipkit.training.config import RunConfig

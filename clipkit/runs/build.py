@@ -27,10 +27,12 @@ from clipkit.progress import Progress, usable_cores
 from clipkit.runs.data import RunData, epoch_draws
 from clipkit.runtime.torch_device import choose_device
 from clipkit.runtime.torch_runtime import TorchRuntime
-from clipkit.training.config import DataConfig, ModelConfig, RunConfig
+from clipkit.training.config import RunConfig
+from clipkit.training.data_config import DataConfig
 from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
+from clipkit.training.model_config import ModelConfig
 from clipkit.training.pair_reading import BatchReader, PairReader, PairSampler
 from clipkit.training.stream_loading import StreamReader, StreamSampler
 

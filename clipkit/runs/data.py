@@ -26,7 +26,8 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import Callbacks
 from clipkit.runs.given import Given
-from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
+from clipkit.training.config import SAMPLES, RunConfig, WatchConfig
+from clipkit.training.data_config import DataConfig, SourceConfig
 
 _LOOKED_AT = 256  # samples of a stream
 _COUNTED = 2000  # pairs of a dataset, the tokens of whose captions are counted

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from clipkit.data.map_style import MapStyleDataset
 from clipkit.errors import InputError
-from clipkit.training.config import DataConfig, LossConfig, RunConfig
+from clipkit.training.config import LossConfig, RunConfig
+from clipkit.training.data_config import DataConfig
 from clipkit.training.loss_function import LossFunction, check_loss_function
 
 # Settings of data that say how files are read, and those of loss that a loss of one's own replaces.

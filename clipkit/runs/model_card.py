@@ -5,7 +5,8 @@ from typing import Any
 
 from clipkit.markdown import table
 from clipkit.models.public_name import public_name
-from clipkit.training.config import RunConfig, SourceConfig
+from clipkit.training.config import RunConfig
+from clipkit.training.data_config import SourceConfig
 from clipkit.version import environment
 
 _PACKAGES = ("clipkit", "torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow")

@@ -26,7 +26,8 @@ from clipkit.runs.data import with_validation_splits
 from clipkit.runs.directory import claimed_directory, refuse_nested
 from clipkit.runs.extension import CONFIG_NAME
 from clipkit.runs.given import Given
-from clipkit.runs.preflight import PreflightReport, check
+from clipkit.runs.preflight import check
+from clipkit.runs.preflight_report import PreflightReport
 from clipkit.runs.run import train_given
 from clipkit.runs.sweep_names import folder_name
 from clipkit.runs.sweep_report import (

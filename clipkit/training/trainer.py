@@ -28,8 +28,8 @@ from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import BatchGroups, LoadedBatch, PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks, copy_full_weights, wrap
-from clipkit.training.extension import EXTENDABLE_SOURCES, extend_state
-from clipkit.training.key_names import RENAMED_SETTINGS, rename
+from clipkit.training.extension import extend_state
+from clipkit.training.input_fingerprints import InputFingerprints
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.loss_function import LossFunction
 from clipkit.training.losses import ContrastiveLoss
@@ -84,7 +84,7 @@ class Trainer:
         loss: LossFunction | None = None,
     ) -> None:
         self._config = config
-        self._fingerprints = {"data.train": batches.fingerprint, **fingerprints}
+        self.inputs = InputFingerprints(config, {"data.train": batches.fingerprint, **fingerprints})
         self._ranks = ranks
         self._batches = batches
         self._steps = BatchGroups(batches, config.compute.accumulate_batches)
@@ -147,19 +147,6 @@ class Trainer:
         """
         return self._measured
 
-    def changed_sources(self, saved: Mapping[str, Any]) -> list[str]:
-        """Return the settings whose files are others than those of a checkpoint's run, sorted.
-
-        Args:
-            saved: The checkpoint's training state.
-
-        Returns:
-            Names as "data.train".
-        """
-        before = rename(saved.get("sources", {}), RENAMED_SETTINGS)
-        settings = sorted(before.keys() | self._fingerprints.keys())
-        return [name for name in settings if before.get(name) != self._fingerprints.get(name)]
-
     def restore(self, saved: dict[str, Any], *, extends: bool = False) -> None:
         """Resume from the training state of a checkpoint, whose weights the towers came with.
 
@@ -171,15 +158,8 @@ class Trainer:
         Raises:
             TrainingError: If it is of another run, or of other pairs or models.
         """
-        changed = self.changed_sources(saved)
-        for setting in changed:
-            may_differ = setting in EXTENDABLE_SOURCES
-            if not (extends and may_differ):
-                how = ", or go on with it as it is by --extend (in Python extend=True)"
-                raise TrainingError(
-                    f"{self._what_is(setting)} has changed since this run was trained with it: put "
-                    f"it back to resume{how if may_differ else ''}, or choose another output"
-                )
+        changed = self.inputs.changed(saved)
+        self.inputs.refuse(changed, extends=extends)
         self.state = restore_state(saved, self._module, self._optimizer)
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(saved["scaler"])
@@ -200,17 +180,6 @@ class Trainer:
             restore_random_state(random_states[self._ranks.rank])
         else:  # only dropout differs: pairs and augmentations do not depend on these generators
             seed_everything(self._config.seed + self.state.step, self._ranks.rank)
-
-    def _what_is(self, setting: str) -> str:
-        """Return what a fingerprint is of, for messages."""
-        given = {
-            "loss": "whether a loss is given (loss=)",
-            "data.train": "" if self._config.data.train else "the dataset that is given",
-            "data.validation": ""
-            if self._config.data.validation or self._config.data.validation_fraction
-            else "the validation dataset that is given",
-        }
-        return given.get(setting) or f"what {setting} names"
 
     def mine_hard_negatives(self, mine: Callable[[int], NDArray[np.int32]]) -> None:
         """Let batches hold near misses of each other, found anew before each epoch.
@@ -376,7 +345,7 @@ class Trainer:
             self.state, self._module, self._optimizer, random_states, averaged=averaged
         )
         saved |= {
-            "sources": self._fingerprints,
+            "sources": self.inputs.by_setting,
             "scaler": self._scaler.state_dict(),
             "steps_per_epoch": self._steps.steps_per_epoch,
         }

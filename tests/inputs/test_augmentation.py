@@ -18,7 +18,9 @@ from torchvision.transforms import functional as vision
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.augmentation import RECIPES, Augmentation, RecipeName
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig
+from clipkit.training.config import RunConfig
+from clipkit.training.data_config import DataConfig, SourceConfig
+from clipkit.training.model_config import ModelConfig
 
 # Values that are the pixels themselves.
 BARE = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}

@@ -12,7 +12,9 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import Callbacks
 from clipkit.runs.data import RunData, check_bad, epoch_draws, open_data, with_validation_splits
-from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
+from clipkit.training.config import RunConfig, WatchConfig
+from clipkit.training.data_config import DataConfig, SourceConfig
+from clipkit.training.model_config import ModelConfig
 from tests.fakes import save_image
 
 

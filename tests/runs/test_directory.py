@@ -14,16 +14,10 @@ from filelock import Timeout
 from clipkit.errors import InputError, TrainingError
 from clipkit.runs.directory import claimed_directory, differing_settings, with_precision
 from clipkit.runs.report import TrainingReport, write_report
-from clipkit.training.config import (
-    ComputeConfig,
-    DataConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-    SourceConfig,
-    WatchConfig,
-)
+from clipkit.training.config import ComputeConfig, OptimizerConfig, RunConfig, WatchConfig
 from clipkit.training.config_errors import field_types, section_types
+from clipkit.training.data_config import DataConfig, SourceConfig
+from clipkit.training.model_config import ModelConfig
 
 
 @pytest.fixture

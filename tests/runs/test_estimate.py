@@ -10,8 +10,7 @@ import pytest
 
 from clipkit.encoder.encoder import Encoder
 from clipkit.progress import Callbacks
-from clipkit.runs import estimate
-from clipkit.runs import run as run_module
+from clipkit.runs import estimate, rank_run
 from clipkit.runs.build import initial_towers
 from clipkit.runs.data import RunData, open_data
 from clipkit.runs.preflight import check
@@ -80,7 +79,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[Encoder]:
 
         return counted
 
-    monkeypatch.setattr(run_module, "build_measure", build)
+    monkeypatch.setattr(rank_run, "build_measure", build)
     return calls
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from clipkit.errors import InputError
 from clipkit.progress import Callbacks, Progress
-from clipkit.runs import run as run_module
+from clipkit.runs import rank_run
 from clipkit.runs.extension import EXTENSIONS_NAME
 from clipkit.runs.metrics_log import read_metrics
 from clipkit.runs.report import TrainingReport, read_report
@@ -191,7 +191,7 @@ def test_early_stopping_counts_anew_and_extensions_go_on(
     """It ends after one worse measurement; with more patience it goes on, and then again."""
     scores = iter([0.1, 0.5, 0.4, 0.4] + [0.3] * 20)
     measure = lambda encoder: Validation(next(scores), {})  # noqa: E731
-    monkeypatch.setattr(run_module, "build_measure", lambda *_: measure)
+    monkeypatch.setattr(rank_run, "build_measure", lambda *_: measure)
     path = write_run(
         data={"validation_fraction": 0.2},
         compute={"epochs": 3},

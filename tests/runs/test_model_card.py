@@ -7,7 +7,9 @@ import torch
 from huggingface_hub import ModelCard
 
 from clipkit.runs.model_card import draft_card
-from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig
+from clipkit.training.config import RunConfig
+from clipkit.training.data_config import DataConfig, SourceConfig
+from clipkit.training.model_config import ModelConfig
 
 CONFIG = RunConfig(
     "runs/stamps",

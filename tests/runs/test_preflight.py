@@ -11,7 +11,8 @@ import pytest
 from clipkit.errors import InputError
 from clipkit.runs import build as assembly
 from clipkit.runs import preflight as preflight_module
-from clipkit.runs.preflight import PreflightReport, check
+from clipkit.runs.preflight import check
+from clipkit.runs.preflight_report import PreflightReport
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.trainer import Trainer

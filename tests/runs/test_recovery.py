@@ -14,8 +14,7 @@ import pytest
 
 from clipkit.errors import CheckpointError, TrainingError
 from clipkit.progress import Callbacks, Progress
-from clipkit.runs import finalize, metrics_log
-from clipkit.runs import run as run_module
+from clipkit.runs import finalize, metrics_log, rank_run
 from clipkit.runs.metrics_log import read_metrics
 from clipkit.runs.recovery import resumable
 from clipkit.runs.run import train
@@ -65,7 +64,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], Non
     def set_scores(scores: Sequence[float]) -> None:
         left = iter(scores)
         measure = lambda encoder: Validation(next(left), {})  # noqa: E731
-        monkeypatch.setattr(run_module, "build_measure", lambda *_: measure)
+        monkeypatch.setattr(rank_run, "build_measure", lambda *_: measure)
 
     return set_scores
 

@@ -21,7 +21,7 @@ from clipkit.data.sources import open_pairs
 from clipkit.errors import InputError, TrainingError
 from clipkit.evaluation.zero_shot import evaluate_classes
 from clipkit.progress import Callbacks, Progress
-from clipkit.runs import run as run_module
+from clipkit.runs import rank_run
 from clipkit.runs.data import open_data
 from clipkit.runs.finalize import finalize_run
 from clipkit.runs.metrics_log import read_metrics
@@ -265,7 +265,7 @@ def test_locked_image_tower_computes_features_once(
     }
     once, always = write_run("once", **changes), write_run("always", **changes)
     train(RunConfig.from_toml(once))
-    monkeypatch.setattr(run_module, "locked_features", lambda *_, **__: None)
+    monkeypatch.setattr(rank_run, "locked_features", lambda *_, **__: None)
     train(RunConfig.from_toml(always))
 
     features = np.load(once.with_suffix("") / "features" / "image_features.npy")
@@ -382,7 +382,7 @@ def test_best_checkpoint_is_kept_and_taken(
     # Before the first step, after each of four epochs, and of the final weights.
     scores = iter([0.1, 0.3, 0.9, 0.2, 0.4, 0.9])
     measure = lambda encoder: Validation(next(scores), {})  # noqa: E731
-    monkeypatch.setattr(run_module, "build_measure", lambda *_: measure)
+    monkeypatch.setattr(rank_run, "build_measure", lambda *_: measure)
     path = write_run(data={"validation_fraction": 0.2}, compute={"epochs": 4}, watch={"keep": 1})
 
     report = train(RunConfig.from_toml(path))

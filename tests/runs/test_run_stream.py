@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clipkit.errors import InputError
-from clipkit.training.config import DataConfig, SourceConfig
+from clipkit.training.data_config import DataConfig, SourceConfig
 from tests.runs.clipkit_process import run_ranks
 from tests.runs.conftest import Train, WriteRun, final_weights, save_shards
 

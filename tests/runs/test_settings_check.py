@@ -8,13 +8,9 @@ import pytest
 
 from clipkit.errors import InputError
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
-from clipkit.training.config import (
-    DataConfig,
-    LossConfig,
-    ModelConfig,
-    RunConfig,
-    SourceConfig,
-)
+from clipkit.training.config import LossConfig, RunConfig
+from clipkit.training.data_config import DataConfig, SourceConfig
+from clipkit.training.model_config import ModelConfig
 
 DATA = DataConfig(train=(SourceConfig("photos"),))
 TUNING = RunConfig("run", ModelConfig(base="starter"), DATA).resolve()

@@ -10,8 +10,10 @@ from clipkit.runs.report import TrainingReport
 from clipkit.runs.validation import RETENTION_ACCURACY, RETENTION_PROBABILITY, SCORE
 from clipkit.runs.verdict import Candidate, choose
 from clipkit.runs.verdict_notes import intervals, verdict_notes
-from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
+from clipkit.training.config import RunConfig, WatchConfig
+from clipkit.training.data_config import DataConfig, SourceConfig
 from clipkit.training.loop import Validation
+from clipkit.training.model_config import ModelConfig
 
 CLASSES = 45
 

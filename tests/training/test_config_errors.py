@@ -9,13 +9,9 @@ import pytest
 import torch
 
 from clipkit.errors import InputError
-from clipkit.training.config import (
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    SourceConfig,
-)
+from clipkit.training.config import OptimizerConfig, RunConfig
 from clipkit.training.config_errors import field_types, section_types
+from clipkit.training.data_config import DataConfig, SourceConfig
 from tests.training.conftest import SMALLEST_RUN, ReadRun
 
 

@@ -8,15 +8,10 @@ import torch
 
 from clipkit.training import mixed_precision as precision_module
 from clipkit.training.batch import Batch
-from clipkit.training.config import (
-    ComputeConfig,
-    DataConfig,
-    ModelConfig,
-    Precision,
-    RunConfig,
-    SourceConfig,
-)
+from clipkit.training.config import ComputeConfig, Precision, RunConfig
+from clipkit.training.data_config import DataConfig, SourceConfig
 from clipkit.training.mixed_precision import choose_training_precision
+from clipkit.training.model_config import ModelConfig
 from clipkit.training.trained_towers import TrainedTowers
 from tests.training.conftest import make_batch
 

@@ -30,20 +30,19 @@ from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import (
     ComputeConfig,
-    DataConfig,
     LossConfig,
-    ModelConfig,
     OptimizerConfig,
     Precision,
     RunConfig,
-    SourceConfig,
     WatchConfig,
 )
+from clipkit.training.data_config import DataConfig, SourceConfig
 from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.loop import Validation
 from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.model_config import ModelConfig
 from clipkit.training.optimizer import build_optimizer, learning_rate
 from clipkit.training.pair_reading import PairReader, PairSampler
 from clipkit.training.trained_towers import TrainedTowers
