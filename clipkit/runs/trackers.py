@@ -6,14 +6,16 @@ to this machine alone.
 
 import logging
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
-from io import StringIO
+from io import TextIOBase
 from pathlib import Path
 from shutil import rmtree
+from threading import get_ident
 from time import time
 from typing import Any, Protocol
 
@@ -181,7 +183,7 @@ class TrackioTracker:
     def start(self, run: TrackedRun) -> Mapping[str, int]:
         """Begin a run, or continue the one of its name, which has a part of its id."""
         name = f"{run.name}-{run.id[:8]}"
-        with redirect_stdout(StringIO()):
+        with redirect_stdout(_OfOtherThreads()):
             self._run = self._trackio.init(
                 project=run.project,
                 name=name,
@@ -204,7 +206,7 @@ class TrackioTracker:
 
     def end(self, *, is_finished: bool) -> None:
         """Write out what is buffered."""
-        with redirect_stdout(StringIO()):
+        with redirect_stdout(_OfOtherThreads()):
             self._run.finish()
 
 
@@ -230,6 +232,20 @@ def check_trackers(names: Sequence[TrackerName]) -> None:
             needed += ["sqlalchemy", "alembic"]  # of its database, which mlflow-skinny leaves out
         if not all(find_spec(module) for module in needed):
             raise MissingExtraError(name, f'watch.trackers = ["{name}"]')
+
+
+class _OfOtherThreads(TextIOBase):
+    """Standard output without what the present thread prints: a training goes on beside it."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout
+        self._silent = get_ident()
+
+    def write(self, text: str) -> int:
+        return len(text) if get_ident() == self._silent else self._out.write(text)
+
+    def flush(self) -> None:
+        self._out.flush()
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

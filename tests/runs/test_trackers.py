@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,3 +194,23 @@ def test_a_tracker_changes_no_weight(write_run: WriteRun, train: Train) -> None:
 
     assert final_weights(plain) == final_weights(followed)
     assert not (plain.with_suffix("") / "trackers").exists()
+
+
+def test_while_trackio_is_silenced_other_threads_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trackio: Any = pytest.importorskip("trackio")
+
+    def init(**options: object) -> None:
+        sys.stdout.write("* Trackio project initialized\n")
+        other = Thread(target=print, args=("a step",))
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(trackio, "init", init)
+    monkeypatch.setattr(
+        trackio.sqlite_storage, "SQLiteStorage", SimpleNamespace(get_logs=lambda *_: [])
+    )
+    run = trackers.TrackedRun("0" * 32, "run", "tests", {}, tmp_path, say=lambda line: None)
+    trackers.TrackioTracker().start(run)
+    assert capsys.readouterr().out == "a step\n"
