@@ -135,6 +135,7 @@ def _check(
         # A part may say the same where the whole does not.
         num_captions=None if train_part else train.num_different_captions,
         num_classes=0 if data.stream else len(data.train.class_names),
+        is_validated=data.validation is not None,
     )
     warnings += _warn_unreadable(config, data, train, num_read=len(read))
     warnings += data_warnings(config, data)

@@ -47,6 +47,7 @@ def check_start(
         # The first pairs of a stream may well be of one class.
         num_captions=1 if not data.stream and _has_one_caption(data.train, tokenizer) else None,
         num_classes=0 if data.stream else len(data.train.class_names),
+        is_validated=data.validation is not None,
     )
     if callbacks is None:
         return

@@ -281,9 +281,13 @@ def test_what_cannot_work_is_refused(
         _change(
             TUNING, model={"lock_image": True, "unlocked_image_groups": 1, "patch_dropout": 0.5}
         ),
-        _change(TUNING, watch={"patience": 1}, data={"validation": (SourceConfig("more"),)}),
     ],
 )
 def test_what_can_work_is_not_refused(config: RunConfig) -> None:
     check_settings(config, num_pairs=5000, embed_dim=512, num_captions=2)
     check_settings(config, num_pairs=5000, embed_dim=512)
+
+
+def test_patience_goes_by_the_pairs_that_are_there_wherever_they_come_from() -> None:
+    config = _change(TUNING, watch={"patience": 1})  # as with validation= from Python
+    check_settings(config, num_pairs=5000, embed_dim=512, is_validated=True)
