@@ -218,8 +218,16 @@ def _step_warnings(config: RunConfig, num_steps: int) -> Iterator[str]:
         )
     name, share, usual = "warmup_fraction", optimizer.warmup_fraction, 0.1
     if optimizer.warmup_steps:
-        name, share, usual = "warmup_steps", optimizer.warmup_steps / num_steps, num_steps // 10
-    if share > 0.5:
+        name, share = "warmup_steps", optimizer.warmup_steps / num_steps
+        usual = max(1, num_steps // 10)
+    if share > 1:
+        reached = (optimizer.lr or 0.0) / share
+        yield (
+            f"optimizer.warmup_steps {optimizer.warmup_steps} is more than the {num_steps} steps "
+            f"of the run: the learning rate rises to its end, where it is {reached:.2g}, and never "
+            f"reaches lr {optimizer.lr:g}; {usual:g} would be usual"
+        )
+    elif share > 0.5:
         yield (
             f"optimizer.{name} {getattr(optimizer, name):g} makes the run end soon after "
             "the learning rate has reached its height, so that it hardly falls again; "
