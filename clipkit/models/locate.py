@@ -33,6 +33,7 @@ from clipkit.models.open_clip_config import (
     complete_preprocess,
     is_text_config,
     published_config,
+    read_architecture,
     read_config,
 )
 from clipkit.models.sources import (
@@ -239,6 +240,11 @@ def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
             finder,
             source,
             lambda: finder.file(source.repo, *HUB_WEIGHT_NAMES, revision=source.revision),
+        )
+    if isinstance(source, FileSource) and source.architecture.endswith(".json"):
+        described = Path(source.architecture)
+        return _assemble(
+            read_architecture(described), finder, described.parent, lambda: source.path
         )
     if isinstance(source, FileSource):
         tag = published_tag(source.architecture, source.path)
