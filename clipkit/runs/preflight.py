@@ -41,7 +41,7 @@ from clipkit.runs.extension_plan import PlannedExtension, plan_extension
 from clipkit.runs.given import Given
 from clipkit.runs.preflight_report import PreflightReport, size_text
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
-from clipkit.runs.start_check import random_weight_warnings
+from clipkit.runs.start_check import architecture_warnings
 from clipkit.runtime.torch_device import choose_device
 from clipkit.training.batch import Batch
 from clipkit.training.config import CONFIG_RULE, Precision, RunConfig
@@ -140,7 +140,7 @@ def _check(
     )
     warnings += _warn_unreadable(config, data, train, num_read=len(read))
     warnings += data_warnings(config, data)
-    warnings += random_weight_warnings(config, towers.model_cfg)
+    warnings += architecture_warnings(config, towers.model_cfg)
     warnings += settings_warnings(
         config,
         num_pairs=data.num_drawn,

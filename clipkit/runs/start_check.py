@@ -62,23 +62,24 @@ def check_start(
         most_drawn=max(data.draws.weights),
         logit_bias=towers.logit_bias,
     )
-    random = random_weight_warnings(config, towers.model_cfg)
-    for line in (*lone_tasks(), *random, *warnings, *data_warnings(config, data)):
+    own = architecture_warnings(config, towers.model_cfg)
+    for line in (*lone_tasks(), *own, *warnings, *data_warnings(config, data)):
         callbacks.warn(line)
     if data.skipped:
         callbacks.say(f"{count_pairs(data.skipped)} pairs are left out: {list_some(data.skipped)}")
 
 
-def random_weight_warnings(config: RunConfig, model_cfg: Mapping[str, Any]) -> Iterator[str]:
-    """Yield warnings of weights that are random where trained ones are expected.
+def architecture_warnings(config: RunConfig, model_cfg: Mapping[str, Any]) -> Iterator[str]:
+    """Yield warnings of what an architecture does not bring to a run from scratch.
 
     Args:
         config: The run.
         model_cfg: The config of its towers, in open_clip's words.
 
     Yields:
-        A sentence for each encoder that is locked, or that open_clip_train would begin with
-        weights of the hub; none with a base model.
+        A sentence for each encoder that is locked with random weights, or that open_clip_train
+        would begin with weights of the hub, and of a patch dropout that is not used; none with a
+        base model.
     """
     if not config.is_from_scratch:
         return
@@ -90,6 +91,12 @@ def random_weight_warnings(config: RunConfig, model_cfg: Mapping[str, Any]) -> I
                 f"with a model.base that has trained weights, or set lock_{tower} = false"
             )
     text, vision = model_cfg["text_cfg"], model_cfg["vision_cfg"]
+    if vision.get("patch_dropout") and not config.model.patch_dropout:
+        share = vision["patch_dropout"]
+        yield (
+            f"the architecture's patch_dropout {share:g} is not used: set model.patch_dropout = "
+            f"{share:g}, which is what counts here"
+        )
     for tower, is_trained in (
         ("image", vision.get("timm_model_pretrained")),
         ("text", text.get("hf_model_name") and text.get("hf_model_pretrained", True)),

@@ -14,7 +14,7 @@ from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks
 from clipkit.runs.build import Inputs, initial_towers
 from clipkit.runs.data import open_data
-from clipkit.runs.start_check import batch_norm_warnings, check_start, random_weight_warnings
+from clipkit.runs.start_check import architecture_warnings, batch_norm_warnings, check_start
 from clipkit.training.config import RunConfig
 from clipkit.training.distributed import Ranks
 from tests.models.conftest import tiny_config
@@ -49,6 +49,7 @@ def test_equal_captions_are_refused_where_nobody_is_told_too(
 NATIVE = {"vision_cfg": {}, "text_cfg": {}}
 HUB_TEXT = {**NATIVE, "text_cfg": {"hf_model_name": "roberta-base"}}
 RANDOM_TEXT = {**NATIVE, "text_cfg": {**HUB_TEXT["text_cfg"], "hf_model_pretrained": False}}
+HOLES = {**NATIVE, "vision_cfg": {"patch_dropout": 0.5}}
 HUB_IMAGE = {**NATIVE, "vision_cfg": {"timm_model_pretrained": True}}
 
 
@@ -59,20 +60,26 @@ HUB_IMAGE = {**NATIVE, "vision_cfg": {"timm_model_pretrained": True}}
         ({}, RANDOM_TEXT, ""),
         ({"lock_image": True}, NATIVE, "model.lock_image keeps an encoder that has random weights"),
         ({"lock_text": True}, NATIVE, "model.lock_text keeps an encoder that has random weights"),
+        (
+            {},
+            HOLES,
+            "the architecture's patch_dropout 0.5 is not used: set model.patch_dropout = 0.5",
+        ),
+        ({"patch_dropout": 0.5}, HOLES, ""),
         ({}, HUB_TEXT, "the text encoder begins with random weights, and in open_clip_train "),
         ({}, HUB_IMAGE, "the image encoder begins with random weights, and in open_clip_train "),
     ],
 )
-def test_random_weights_are_named_where_trained_ones_are_expected(
+def test_what_an_architecture_brings_in_open_clip_and_not_here_is_warned_of(
     model: dict[str, Any], model_cfg: dict[str, Any], start: str
 ) -> None:
     data = {"train": "photos"}
     scratch = {"output": "run", "model": {"architecture": "a", **model}, "data": data}
-    warned = list(random_weight_warnings(RunConfig.from_dict(scratch), model_cfg))
+    warned = list(architecture_warnings(RunConfig.from_dict(scratch), model_cfg))
     assert len(warned) == bool(start)
     assert all(line.startswith(start) for line in warned)
     tuned = {"output": "run", "model": {"base": "starter", **model}, "data": data}
-    assert not list(random_weight_warnings(RunConfig.from_dict(tuned), model_cfg))
+    assert not list(architecture_warnings(RunConfig.from_dict(tuned), model_cfg))
 
 
 @pytest.mark.parametrize(
