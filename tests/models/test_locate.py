@@ -131,6 +131,22 @@ def test_a_file_has_the_architecture_that_a_json_file_describes(
         assert largest_difference(image, case.model.encode_image(case.pixel_values)) <= 1e-5
 
 
+def test_a_described_text_tower_has_its_folder_or_that_of_the_json_file(
+    family: Callable[[str], Family], tmp_path: Path
+) -> None:
+    case = family("hf-text")
+    torch.save({"state_dict": case.model.state_dict()}, tmp_path / "epoch_0.pt")
+    named = {"hf_model_name": str(case.directory), "hf_tokenizer_name": str(case.directory)}
+    model_cfg = {**case.model_cfg, "text_cfg": {**case.model_cfg["text_cfg"], **named}}
+    (tmp_path / "mine.json").write_text(json.dumps(model_cfg))
+    apart = locate(resolve_source(f"{tmp_path}/mine.json={tmp_path}/epoch_0.pt"))
+    assert apart.tokenizer == apart.text_config == case.directory
+
+    shutil.copyfile(tmp_path / "mine.json", case.directory / "mine.json")
+    beside = locate(resolve_source(f"{case.directory}/mine.json={tmp_path}/epoch_0.pt"))
+    assert beside.tokenizer == beside.text_config == case.directory
+
+
 def test_a_json_file_that_is_no_architecture_is_named(tmp_path: Path) -> None:
     (tmp_path / "epoch_3.pt").touch()
     with pytest.raises(CheckpointError, match=r"there is no file .*/mine.json"):
