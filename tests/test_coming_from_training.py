@@ -6,8 +6,10 @@ import tomllib
 from pathlib import Path
 
 import open_clip_train.params
+import pytest
 from transformers import TrainingArguments
 
+from clipkit.errors import InputError
 from clipkit.training.config import RunConfig
 from tests.conftest import ROOT
 
@@ -38,6 +40,51 @@ def test_the_settings_that_the_tables_name_are_there() -> None:
     assert len(named) > 40
     for section, key in named:
         assert hasattr(getattr(config, section), key), f"{section}.{key}"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("train_data_upsampling_factors", "train of [data]"),
+        ("train_num_samples", "samples_per_epoch of [data]"),
+        ("dataset_type", "format of [data]"),
+        ("imagenet_val", "retention_set of [watch]"),
+        ("zeroshot_frequency", "every_epochs of [watch]"),
+        ("val_frequency", "every_epochs of [watch]"),
+        ("save_frequency", "checkpoint_steps of [watch]"),
+        ("delete_previous_checkpoint", "keep of [watch]"),
+        ("report_to", "trackers of [watch]"),
+        ("wandb_project_name", "tracker_project of [watch]"),
+        ("lock_image_freeze_bn_stats", "freeze_batch_norm of [model]"),
+        ("aug_cfg", "augmentation of [data]"),
+        ("image_mean", "architecture of [model]"),
+        ("image_std", "architecture of [model]"),
+        ("image_interpolation", "architecture of [model]"),
+        ("image_resize_mode", "architecture of [model]"),
+        ("force_image_size", "architecture of [model]"),
+        ("force_quick_gelu", "architecture of [model]"),
+        ("distill_model", "teacher of [loss]"),
+        ("per_device_train_batch_size", "batch_size"),
+        ("gradient_accumulation_steps", "accumulate_batches"),
+        ("adam_epsilon", "eps of [optimizer]"),
+        ("max_grad_norm", "clip_norm of [optimizer]"),
+        ("bf16", "precision"),
+        ("eval_steps", "every_epochs of [watch]"),
+        ("save_steps", "checkpoint_steps of [watch]"),
+        ("save_total_limit", "keep of [watch]"),
+        ("dataloader_num_workers", "workers of [data]"),
+        ("fsdp", "sharding"),
+    ],
+)
+def test_a_name_of_theirs_in_a_run_is_answered_by_the_setting_of_the_page(
+    name: str, setting: str
+) -> None:
+    run = {"output": "run", "model": {"base": "starter"}, "data": {}, "compute": {name: 1}}
+    with pytest.raises(InputError, match=rf"did you mean {re.escape(setting)}\?$"):
+        RunConfig.from_dict(run)
+    spellings = rf"--{name.replace('_', '-')}\b|`{name}`"
+    line = next(line for line in PAGE.splitlines() if re.search(spellings, line) and "| " in line)
+    assert re.search(rf"\b{setting.split()[0]}\b", line.split(" | ", 1)[1])
 
 
 def test_the_defaults_that_the_page_tells_are_open_clips() -> None:
