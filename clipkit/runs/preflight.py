@@ -40,6 +40,7 @@ from clipkit.runs.estimate import (
 from clipkit.runs.extension_plan import PlannedExtension, plan_extension
 from clipkit.runs.given import Given
 from clipkit.runs.preflight_report import PreflightReport, size_text
+from clipkit.runs.rate_warnings import schedule_warnings
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runs.start_check import architecture_warnings
 from clipkit.runtime.torch_device import choose_device
@@ -162,6 +163,9 @@ def _check(
     state = plan.state(config, batches) if plan else TrainerState()
     spe, num_done = batches.steps_per_epoch // config.compute.accumulate_batches, state.step
     num_steps = config.compute.num_steps(spe, data_offset=state.data_offset)
+    warnings += schedule_warnings(
+        config.optimizer, num_steps - state.schedule_begin, num_rising=state.num_rising
+    )
     needed, free = disk_bytes(config, towers, len(data.train)), free_bytes(config.output)
     warnings += _warn_full(config, needed, free)
     return PreflightReport(

@@ -42,6 +42,7 @@ from clipkit.runs.finalize import finalize_run
 from clipkit.runs.given import Given
 from clipkit.runs.metrics_log import MetricsLog, read_validation
 from clipkit.runs.mining import mine_near_misses
+from clipkit.runs.rate_warnings import schedule_warnings
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report, trained_share
 from clipkit.runs.start_check import batch_norm_warnings, check_start
@@ -114,6 +115,7 @@ class RankRun:
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
         trainer = self._build_trainer(towers, sources, checkpoints)
+        self._warn_of_schedule(trainer)
         with resumable(checkpoints, self._calls):
             is_finished = self._train(trainer, inputs, checkpoints)
             report = self._report(trainer, is_finished=is_finished)
@@ -192,6 +194,14 @@ class RankRun:
         elif self._extending.changes or self._extending.num_before:
             self._begin_extended(trainer)
         return trainer
+
+    def _warn_of_schedule(self, trainer: Trainer) -> None:
+        """Warn of a schedule that goes wrong: of an extension, if the run was extended."""
+        if self._ranks.rank == 0:
+            state, optimizer = trainer.state, self._config.optimizer
+            num_steps = max(1, trainer.num_steps - state.schedule_begin)
+            for line in schedule_warnings(optimizer, num_steps, num_rising=state.num_rising):
+                self._callbacks.warn(line)
 
     def _restore(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         """Resume from a checkpoint, or extend the run from there on."""

@@ -9,18 +9,10 @@ from collections.abc import Iterator
 
 from clipkit.errors import InputError
 from clipkit.models.building import SIGMOID_BIAS
+from clipkit.runs.rate_warnings import rate_warnings
 from clipkit.runs.trackers import check_trackers
 from clipkit.training.config import RunConfig
 
-# Fine-tunings of both towers that kept what the base model could do: FLYP (arXiv 2212.00638) at
-# 1e-5, WiSE-FT (arXiv 2109.01903) at 3e-5. At 1e-3, users of open_clip saw their validation loss
-# rise.
-_GOOD_RATE, _ALSO_GOOD_RATE, _MOST_TUNING_RATE = 1e-5, 3e-5, 1e-4
-# CLIP-LoRA (arXiv 2405.18541) trains adapters at 2e-4 on all of its eleven datasets. B starts at
-# zero and AdamW moves a weight by about the rate a step, so a low rate leaves the model as it was.
-_LORA_RATE, _MOST_LORA_RATE, _LEAST_LORA_RATE = 2e-4, 2e-3, 2e-5
-# Recipes from scratch: 1e-4 (DataComp debug) to 1e-3 (DataComp xlarge at batch 90 112, MobileCLIP).
-_MOST_RATE = 1e-3
 # DataComp small: a ViT-B/32 of 151 million parameters that has seen 12.8 million pairs.
 _SMALL_SEEN, _LARGE_MODEL = 12_800_000, 100_000_000
 # big_vision's small SigLIP config, at a batch of 512, initializes its bias to -2.71, not -10.
@@ -112,6 +104,13 @@ def _check_batches(config: RunConfig, num_pairs: int) -> None:
             f"compute.batch_size {size} is more than the {num_pairs} pairs of an epoch"
             f"{_by_weights(config)}, which has no whole batch: set at most {num_pairs}"
         )
+    share = config.data.hard_negatives
+    if share and share * size < 1:
+        raise InputError(
+            f"data.hard_negatives {share:g} of a batch of {size} is less than one pair, so that "
+            f"there would be none: set at least {math.ceil(100 / size) / 100:g}, or a larger "
+            "compute.batch_size"
+        )
     if num_batches > num_pairs // size:
         raise InputError(
             f"compute.accumulate_batches {num_batches} is more than the {num_pairs // size} whole "
@@ -145,7 +144,7 @@ def settings_warnings(
     compute = config.compute
     num_steps = compute.num_steps(num_pairs // compute.batch_size // compute.accumulate_batches)
     return [
-        *_rate_warnings(config),
+        *rate_warnings(config),
         *_step_warnings(config, num_steps),
         *_bias_warnings(config, num_steps, logit_bias),
         *_data_warnings(config, num_pairs, num_parameters, most_drawn),
@@ -171,67 +170,13 @@ def _check_factors(config: RunConfig) -> None:
             )
 
 
-def _rate_warnings(config: RunConfig) -> Iterator[str]:
-    rate = config.optimizer.lr or 0.0
-    if config.model.lora_rank:
-        yield from _lora_rate_warnings(rate)
-        return
-    is_tuning = not config.is_from_scratch and not config.model.lock_image
-    if is_tuning and rate > _MOST_TUNING_RATE:
-        yield (
-            f"optimizer.lr {rate:g} is {rate / _GOOD_RATE:.0f} times the {_GOOD_RATE:g} at which "
-            f"both towers are fine-tuned (FLYP {_GOOD_RATE:g}, WiSE-FT {_ALSO_GOOD_RATE:g}): what "
-            "the base model has learnt is overwritten before the new pairs are learnt; set lr = "
-            f"{_GOOD_RATE:g}, or train less with lock_image = true"
-        )
-    elif rate > _MOST_RATE:
-        yield (
-            f"optimizer.lr {rate:g} is above {_MOST_RATE:g}, the highest of the published recipes, "
-            "which goes with batches of 8 192 and more: the loss may jump or stay where it is; "
-            f"set lr = {5e-4 if config.is_from_scratch else _GOOD_RATE:g}"
-        )
-
-
-def _lora_rate_warnings(rate: float) -> Iterator[str]:
-    if rate > _MOST_LORA_RATE:
-        yield (
-            f"optimizer.lr {rate:g} is {rate / _LORA_RATE:.0f} times the {_LORA_RATE:g} at which "
-            "CLIP-LoRA trains adapters: what they add soon outweighs what the base model has "
-            f"learnt; set lr = {_LORA_RATE:g}"
-        )
-    elif rate < _LEAST_LORA_RATE:
-        yield (
-            f"optimizer.lr {rate:g} suits the weights of a whole model; adapters begin at zero and "
-            f"move by about that a step, so they will hardly change the model (CLIP-LoRA takes "
-            f"{_LORA_RATE:g}); set lr = {_LORA_RATE:g}"
-        )
-
-
 def _step_warnings(config: RunConfig, num_steps: int) -> Iterator[str]:
-    optimizer = config.optimizer
-    memory = round(1 / (1 - optimizer.beta2))
+    memory = round(1 / (1 - config.optimizer.beta2))
     if num_steps < memory:
         yield (
             f"the run has {num_steps} steps, and AdamW sizes a step by the gradients of the last "
             f"{memory} (1 / (1 - beta2)): it ends before that has settled; more epochs or a "
             "smaller batch_size give more steps"
-        )
-    name, share, usual = "warmup_fraction", optimizer.warmup_fraction, 0.1
-    if optimizer.warmup_steps:
-        name, share = "warmup_steps", optimizer.warmup_steps / num_steps
-        usual = max(1, num_steps // 10)
-    if share > 1:
-        reached = (optimizer.lr or 0.0) / share
-        yield (
-            f"optimizer.warmup_steps {optimizer.warmup_steps} is more than the {num_steps} steps "
-            f"of the run: the learning rate rises to its end, where it is {reached:.2g}, and never "
-            f"reaches lr {optimizer.lr:g}; {usual:g} would be usual"
-        )
-    elif share > 0.5:
-        yield (
-            f"optimizer.{name} {getattr(optimizer, name):g} makes the run end soon after "
-            "the learning rate has reached its height, so that it hardly falls again; "
-            f"{usual:g} would be usual"
         )
 
 
@@ -274,7 +219,7 @@ def _data_warnings(
     config: RunConfig, num_pairs: int, num_parameters: int, most_drawn: float
 ) -> Iterator[str]:
     batch_size = config.compute.batch_size
-    steps_per_epoch = num_pairs // batch_size
+    steps_per_epoch = num_pairs // batch_size // config.compute.accumulate_batches
     epochs = config.compute.num_steps(steps_per_epoch) / steps_per_epoch
     if config.is_from_scratch and num_parameters > _LARGE_MODEL:
         num_seen = num_pairs * epochs

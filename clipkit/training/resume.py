@@ -56,6 +56,14 @@ class TrainerState:
         """How many batches of the pairs are done, those of former pairs counted as epochs."""
         return self.step + self.data_offset
 
+    @property
+    def num_rising(self) -> int | None:
+        """The steps of the schedule in which the rate rises; None: not known before a first run."""
+        if self.warmup is None:
+            return None
+        first, num_warmup = self.warmup
+        return max(0, first + num_warmup - self.schedule_begin)
+
     def add_metrics(self, metrics: Mapping[str, float]) -> None:
         """Count the metrics of a step in the means of the next line of the log."""
         for name, value in metrics.items():

@@ -112,18 +112,36 @@ def test_a_run_shorter_than_the_memory_of_adamw_is_named() -> None:
     assert "last 1000" in _only(_change(TUNING, optimizer={"beta2": 0.999}), num_pairs=640)
 
 
-def test_a_warm_up_that_takes_most_of_the_run_is_named() -> None:
-    assert "warmup_fraction 0.6" in _only(_change(TUNING, optimizer={"warmup_fraction": 0.6}))
-    assert settings_warnings(_change(TUNING, optimizer={"warmup_fraction": 0.5}), **SIZES) == []
+def test_showings_count_all_batches_of_a_step() -> None:
+    # 640 pairs are 10 batches of 64, so 2 steps of 5; 200 steps are 100 epochs
+    compute = {"max_steps": 200, "accumulate_batches": 5}
+    assert "shown 100 times" in _only(_change(TUNING, compute=compute), num_pairs=640)
+    compute = {"max_steps": 198, "accumulate_batches": 5}
+    assert settings_warnings(_change(TUNING, compute=compute), **{**SIZES, "num_pairs": 640}) == []
 
 
-def test_a_warmup_that_the_run_never_ends_is_named_so() -> None:
-    # open_clip's default of 10 000 steps; 5 epochs of 78 steps reach 390 / 10 000 of lr
-    warned = _only(_change(TUNING, optimizer={"warmup_steps": 10_000}))
-    assert warned == (
-        "optimizer.warmup_steps 10000 is more than the 390 steps of the run: the learning rate "
-        "rises to its end, where it is 3.9e-07, and never reaches lr 1e-05; 39 would be usual"
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_the_rate_of_a_tower_is_what_is_named(tower: str) -> None:
+    slow = {"lr": 1e-3, "image_lr_factor": 0.01, "text_lr_factor": 0.01}
+    assert settings_warnings(_change(TUNING, optimizer=slow), **SIZES) == []
+    factor = f"{tower}_lr_factor"
+    assert _only(_change(TUNING, optimizer={**slow, factor: 0.5})).startswith(
+        f"optimizer.lr 0.001 times {factor} 0.5, so 0.0005, is 50 times the 1e-05"
     )
+    sentence = _only(_change(TUNING, optimizer={factor: 100.0}))
+    assert sentence.startswith(f"optimizer.lr 1e-05 times {factor} 100, so 0.001, is 100 times")
+    assert f"set lr = 1e-07, or another {factor}, or train less" in sentence
+    scratch = _only(_change(SCRATCH, optimizer={factor: 4.0}))
+    assert "so 0.002, is above 0.001" in scratch
+    assert f"set lr = 0.000125, or another {factor}" in scratch
+
+
+def test_the_rate_of_adapters_is_that_of_their_tower() -> None:
+    alone = {"lora_rank": 2, "lora_towers": "image"}
+    fast = _change(ADAPTERS, model=alone, optimizer={"lr": 1e-5, "image_lr_factor": 20.0})
+    assert settings_warnings(fast, **SIZES) == []
+    slow = _change(ADAPTERS, model=alone, optimizer={"image_lr_factor": 0.05})
+    assert "image_lr_factor 0.05, so 1e-05, suits the weights of a whole model" in _only(slow)
 
 
 def test_a_bias_that_cannot_reach_its_place_is_named() -> None:
@@ -300,3 +318,11 @@ def test_what_can_work_is_not_refused(config: RunConfig) -> None:
 def test_patience_goes_by_the_pairs_that_are_there_wherever_they_come_from() -> None:
     config = _change(TUNING, watch={"patience": 1})  # as with validation= from Python
     check_settings(config, num_pairs=5000, embed_dim=512, is_validated=True)
+
+
+def test_hard_negatives_are_at_least_one_of_a_batch() -> None:
+    few = _change(TUNING, data={"hard_negatives": 0.25}, compute={"batch_size": 3})
+    with pytest.raises(InputError, match=r"0\.25 of a batch of 3 is less than one pair.*0\.34"):
+        check_settings(few, num_pairs=40, embed_dim=64)
+    four = _change(few, compute={"batch_size": 4})
+    check_settings(four, num_pairs=40, embed_dim=64)
