@@ -25,6 +25,7 @@ from clipkit.paths import expand_home
 from clipkit.runs.extension import (
     CONFIG_NAME,
     check_extension,
+    check_is_run,
     ended_report,
     keep_settings,
     kept_settings,
@@ -95,13 +96,16 @@ def claimed_directory(config: RunConfig, *, extend: bool = False) -> Iterator[Ru
         The run, with what was chosen for it when it began.
 
     Raises:
-        InputError: If something else lies there, or another run, or it lies in the data.
+        InputError: If something else lies there, or another run, or it lies in the data; if an
+            extension finds no run.
         TrainingError: If another process trains there at the moment.
     """
     refuse_nested(config)
     directory = Path(config.output)
     if directory.is_dir():
         config = as_before(directory, config, extend=extend)
+    if extend:
+        check_is_run(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

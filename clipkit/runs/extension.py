@@ -112,6 +112,19 @@ def ended_report(directory: Path) -> TrainingReport | None:
     return report
 
 
+def check_is_run(directory: Path) -> None:
+    """Raise InputError if there is no run in a directory that could be extended.
+
+    Args:
+        directory: Where it should be.
+    """
+    if not (directory / CONFIG_NAME).is_file():
+        raise InputError(
+            f"there is no run in {directory} to extend: put the output of the run that is meant, "
+            "or leave out --extend (in Python extend=True) to begin a run there"
+        )
+
+
 def check_extension(directory: Path, changes: Mapping[str, tuple[Any, Any]]) -> None:
     """Raise InputError if settings differ that an extension cannot change.
 

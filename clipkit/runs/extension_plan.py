@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.runs.directory import CHECKPOINTS_NAME, as_before, changed_settings
-from clipkit.runs.extension import check_steps_left, extension_lines, read_extensions
+from clipkit.runs.extension import check_is_run, check_steps_left, extension_lines, read_extensions
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import PairBatches
@@ -67,12 +67,12 @@ def plan_extension(config: RunConfig) -> PlannedExtension | None:
         What it goes on from and what differs.
 
     Raises:
-        InputError: If they cannot be those of an extension.
+        InputError: If there is no run, or they cannot be those of an extension.
     """
     directory = Path(config.output)
-    if not directory.is_dir():
-        return None
-    config = as_before(directory, config, extend=True)
+    if directory.is_dir():
+        config = as_before(directory, config, extend=True)
+    check_is_run(directory)
     checkpoints = RunCheckpoints(directory / CHECKPOINTS_NAME)
     step, _ = checkpoints.newest_good()
     if step is None:

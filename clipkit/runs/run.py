@@ -67,7 +67,8 @@ def train(
         validation: Pairs in memory to validate on, instead of data.validation; likewise.
         loss: What to minimise instead of InfoNCE, see :class:`LossFunction`; with a teacher its
             losses are added as ever.
-        extend: Whether to go on with a run whose settings differ as those of an extension may.
+        extend: Whether to go on with the run in the directory, whose settings may differ as those
+            of an extension do.
             Where nothing differs it is as without.
         callbacks: Called with messages, warnings and progress, after steps, validations and
             checkpoints; None: warnings are issued as ClipkitWarning, and nothing else is shown.

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.runs.extension import EXTENSIONS_NAME
+from clipkit.errors import InputError
+from clipkit.runs.extension import CONFIG_NAME, EXTENSIONS_NAME
 from clipkit.runs.extension_plan import plan_extension
 from clipkit.runs.preflight import check
 from clipkit.runs.run import train
@@ -15,8 +16,24 @@ from tests.runs.test_extension import changed
 pytestmark = pytest.mark.filterwarnings("ignore::clipkit.errors.ClipkitWarning")
 
 
-def test_a_run_that_has_not_begun_is_not_extended(write_run: WriteRun) -> None:
-    assert plan_extension(RunConfig.from_toml(write_run()).resolve()) is None
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_where_there_is_no_run_nothing_is_extended(write_run: WriteRun, is_begun: bool) -> None:
+    config = RunConfig.from_toml(write_run()).resolve()
+    directory = Path(config.output)
+    if is_begun:  # killed before its settings were written
+        directory.mkdir()
+        (directory / ".lock").touch()
+    for extend in (plan_extension, lambda config: train(config, extend=True)):
+        with pytest.raises(InputError, match=f"no run in {directory} to extend.*leave out --ext"):
+            extend(config)
+    assert directory.exists() == is_begun
+
+
+def test_a_run_without_a_checkpoint_begins_by_its_extension(write_run: WriteRun) -> None:
+    config = RunConfig.from_toml(write_run()).resolve()
+    Path(config.output).mkdir()
+    config.to_toml(Path(config.output) / CONFIG_NAME)
+    assert plan_extension(config) is None
 
 
 @pytest.mark.slow
