@@ -21,7 +21,7 @@ import torch
 from clipkit.arguments import check_kind
 from clipkit.errors import ClipkitError, InputError, TrainingError
 from clipkit.files import exclusive_lock
-from clipkit.progress import Callbacks, keep_warnings
+from clipkit.progress import CALLBACKS_RULE, Callbacks, keep_warnings
 from clipkit.runs.data import with_validation_splits
 from clipkit.runs.directory import claimed_directory, refuse_nested
 from clipkit.runs.extension import CONFIG_NAME
@@ -126,6 +126,7 @@ def sweep(
         TrainingError: If another process works in the directory.
         MissingExtraError: If torch is not installed.
     """
+    check_kind(callbacks or Callbacks(), "on_step", CALLBACKS_RULE)
     points = _points(config, values)
     callbacks = keep_warnings(callbacks or Callbacks(), [])
     directory = Path(points[0].config.output).parent
