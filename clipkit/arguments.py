@@ -49,7 +49,7 @@ def check_callable(function: object, name: str, *arguments: str) -> None:
     Args:
         function: The value.
         name: What to call it in a message.
-        arguments: What it will be called with, for the message.
+        *arguments: What it will be called with, for the message.
 
     Raises:
         InputError: If it is no function, or one of more or fewer values.

@@ -28,6 +28,7 @@ from clipkit.runs.extension import CONFIG_NAME
 from clipkit.runs.given import Given
 from clipkit.runs.preflight import check
 from clipkit.runs.preflight_report import PreflightReport
+from clipkit.runs.report import REPORT_NAME
 from clipkit.runs.run import train_given
 from clipkit.runs.sweep_names import folder_name
 from clipkit.runs.sweep_report import (
@@ -243,12 +244,14 @@ def _claim(directory: Path) -> None:
 
 def _train_all(directory: Path, points: Sequence[_Point], callbacks: Callbacks) -> SweepReport:
     rows = [SweepRow(point.settings, point.config.output, "waiting") for point in points]
-    sweep_report = SweepReport(str(directory), tuple(rows))
+    own = {Path(point.config.output).name for point in points}
+    ended = {path.parent.name for path in directory.glob(f"*/{REPORT_NAME}")}
+    sweep_report = SweepReport(str(directory), tuple(rows), tuple(sorted(ended - own)))
     write_sweep(sweep_report)
     for number, point in enumerate(points):
         callbacks.say(f"run {number + 1} of {len(points)}: {_text(point.settings)}")
         rows[number] = _train_one(directory, point, callbacks)
-        sweep_report = SweepReport(str(directory), tuple(rows))
+        sweep_report = replace(sweep_report, rows=tuple(rows))
         write_sweep(sweep_report)
         if rows[number].status == "stopped":
             break
