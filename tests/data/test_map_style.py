@@ -58,7 +58,7 @@ def test_an_item_is_a_pair_with_its_number_as_its_name() -> None:
     assert [tuple(pairs[row]) for row in range(len(pairs))] == [
         (picture, ("a cat",), "validation[0]"),
         (Path("a.png"), ("a dog", "the dog"), "validation[1] (a.png)"),
-        ("b.png", ("one", "two"), "validation[2]"),
+        ("b.png", ("one", "two"), "validation[2] (b.png)"),
         (b"bytes", ("of a file",), "validation[3]"),
         (array, ("levels",), "validation[4]"),
     ]
