@@ -1,5 +1,6 @@
 """Checks of arguments, with one error message for each kind of mistake, and how it names texts."""
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
@@ -37,6 +38,32 @@ def check_whole(value: object, name: str, *, least: int = 1) -> int:
     if count < least:
         raise InputError(f"{name} must be at least {least}, got {count}")
     return count
+
+
+def check_callable(function: object, name: str, *arguments: str) -> None:
+    """Raise unless a value can be called with so many values, one after another.
+
+    Called before work begins that would call it late. What does not tell what it takes, as some
+    functions of C, passes.
+
+    Args:
+        function: The value.
+        name: What to call it in a message.
+        *arguments: What it will be called with, for the message.
+
+    Raises:
+        InputError: If it is no function, or one of more or fewer values.
+
+    Example:
+        >>> check_callable(print, "say", "line")
+    """
+    try:
+        inspect.signature(function).bind(*arguments)  # type: ignore[arg-type]  # TypeError says so
+    except ValueError:
+        return
+    except TypeError:
+        rule = f"{name} must be a function of ({', '.join(arguments)})"
+        raise InputError(f"{rule}, got {type(function).__name__} {function!r:.80}") from None
 
 
 def check_progress(progress: object, called_with: str = "(done, total)") -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from clipkit.arguments import check_callable
 from clipkit.errors import ClipkitWarning
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class Callbacks:
         on_validation: Training: called with (step, metrics) when weights were measured, first at
             step 0; "score" is what the best weights are chosen by, if there is one.
         on_checkpoint: Training: called with (step, path) when a checkpoint was written.
+
+    Raises:
+        InputError: If one is no function, or of more or fewer values.
     """
 
     say: Callable[[str], None] = lambda line: None
@@ -69,6 +73,18 @@ class Callbacks:
     on_step: Callable[[int, Mapping[str, float]], object] = lambda step, metrics: None
     on_validation: Callable[[int, Mapping[str, float]], object] = lambda step, metrics: None
     on_checkpoint: Callable[[int, Path], object] = lambda step, path: None
+
+    def __post_init__(self) -> None:
+        """Raise if one could not be called, which a long task would find late."""
+        check_callable(self.say, "say", "line")
+        check_callable(self.warn, "warn", "line")
+        check_callable(self.progress_for, "progress_for", "label")
+        check_callable(self.on_step, "on_step", "step", "metrics")
+        check_callable(self.on_validation, "on_validation", "step", "metrics")
+        check_callable(self.on_checkpoint, "on_checkpoint", "step", "path")
+
+
+CALLBACKS_RULE = "callbacks must be a clipkit.Callbacks, as in Callbacks(on_step=…)"
 
 
 def keep_warnings(callbacks: Callbacks, kept: list[str]) -> Callbacks:

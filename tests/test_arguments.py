@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import clipkit
-from clipkit.arguments import check_share, check_whole, items_of, quoted
+from clipkit.arguments import check_callable, check_share, check_whole, items_of, quoted
 from clipkit.curation.filtering import filter_pairs
 from clipkit.curation.rules import FilterRules
 from clipkit.encoder.pairs import stream_pairs
@@ -317,3 +317,31 @@ def test_texts_in_a_message_are_few_and_short() -> None:
     assert quoted(["a", "b"]) == "'a', 'b'"
     assert quoted(list("abcdefg")).endswith("'e' and 2 more")
     assert len(quoted(["x" * 100_000])) < 100
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (3, "on_step must be a function of (step, metrics), got int 3"),
+        (lambda step: None, "on_step must be a function of (step, metrics), got"),
+        (lambda step, *, metrics: None, "on_step must be a function of (step, metrics), got"),
+        (ListSource, "on_step must be a function of (step, metrics), got type <class"),
+    ],
+)
+def test_what_cannot_be_called_with_as_many_values_is_refused(value: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=re.escape(problem)):
+        check_callable(value, "on_step", "step", "metrics")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        print,
+        max,
+        lambda a, b, c=3: None,
+        functools.partial(lambda a, b, c: None, 1),
+        {}.setdefault,
+    ],
+)
+def test_what_can_be_called_or_does_not_say_so_is_taken(value: Any) -> None:
+    check_callable(value, "on_step", "step", "metrics")

@@ -4,10 +4,12 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from clipkit.progress import map_ahead
+from clipkit.errors import InputError
+from clipkit.progress import Callbacks, map_ahead
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -147,3 +149,21 @@ def test_an_interrupt_ends_at_once_and_leaves_no_thread() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(map_ahead(str, items(), ahead=10))
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"on_step": lambda metrics: None}, r"on_step must be a function of \(step, metrics\)"),
+        ({"on_validation": True}, r"on_validation must be a function of \(step, metrics\), got"),
+        ({"on_checkpoint": lambda: None}, r"on_checkpoint must be a function of \(step, path\)"),
+        ({"say": True}, r"say must be a function of \(line\), got bool True"),
+        ({"warn": "ignore"}, r"warn must be a function of \(line\), got str"),
+        ({"progress_for": None}, r"progress_for must be a function of \(label\), got NoneType"),
+    ],
+)
+def test_a_callback_that_could_not_be_called_is_refused_at_once(
+    given: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        Callbacks(**given)

@@ -98,7 +98,20 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", prog="clipkit")
     for command in commands:
         importlib.import_module(f"clipkit.cli.{command}").add_parser(subparsers)
+    for subparser in subparsers.choices.values():
+        subparser.commands_with = _commands_with
     return parser
+
+
+def _commands_with(option: str) -> list[str]:
+    """Return the commands that have an option; only here are all of them imported."""
+    actions = build_parser()._actions
+    commands = next(each for each in actions if isinstance(each, argparse._SubParsersAction))
+    return [
+        name
+        for name, parser in commands.choices.items()
+        if any(option in action.option_strings for action in parser._actions)
+    ]
 
 
 class _Version(argparse.Action):

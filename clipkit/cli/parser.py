@@ -9,6 +9,7 @@ from clipkit.cli.quoting import explain_split_list, explain_surplus, quoted
 from clipkit.cli.terminal import note
 
 ExplainWords = Callable[[argparse.Namespace, Sequence[str]], str]
+_MOST_OWNERS = 3  # what more commands have is too common to say whose it is
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -46,6 +47,9 @@ class Parser(argparse.ArgumentParser):
 
     explain_words: ExplainWords | None = None
     """Makes the message about surplus words, from what was parsed and those words."""
+
+    commands_with: Callable[[str], Sequence[str]] | None = None
+    """Names the commands that have an option."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", _HelpFormatter)
@@ -92,14 +96,23 @@ class Parser(argparse.ArgumentParser):
         options = [word for word in left if word.startswith("-")]
         if options:
             name = options[0].partition("=")[0]
-            known = [option for action in self._actions for option in action.option_strings]
-            guess = did_you_mean(name, known) if name.startswith("--") else ""
+            guess = self._explain_option(name) if name.startswith("--") else ""
             self.error(f"there is no option {name}{guess or f'; see  {self.prog} --help'}")
         if hint := explain_surplus(words, left, self._option_string_actions):
             self.error(hint)
         if self.explain_words is not None:
             self.error(self.explain_words(found, left))
         self.error(f"too many words: {' '.join(left)}; see  {self.prog} --help")
+
+    def _explain_option(self, name: str) -> str:
+        """Return a clause with the commands that have an option, or the nearest one here."""
+        owners = [] if self.commands_with is None else self.commands_with(name)
+        if 0 < len(owners) <= _MOST_OWNERS:
+            *first, last = owners
+            listed = f"{', '.join(first)} and {last} have" if first else f"{last} has"
+            return f": clipkit {listed} it"
+        known = [option for action in self._actions for option in action.option_strings]
+        return "" if owners else did_you_mean(name, known)
 
     def refuse_command(self, word: str, commands: Sequence[str]) -> NoReturn:
         """End with what to type instead of a command that does not exist.

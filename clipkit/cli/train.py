@@ -176,6 +176,12 @@ def _sweep(arguments: argparse.Namespace, config: "RunConfig", callbacks: Callba
     from clipkit.runs.sweep import check_sweep, sweep
     from clipkit.runs.sweep_names import parse_sweeps
 
+    if arguments.extend:
+        raise InputError(
+            "--extend goes on with one run, and --sweep trains several: give it that run's own "
+            "run.toml, as in  clipkit train OUTPUT/lr=1e-05/run.toml --extend --set "
+            "compute.epochs=10"
+        )
     values = parse_sweeps(arguments.sweep)
     if arguments.check:
         return _print(arguments, check_sweep(config, values, callbacks=callbacks))

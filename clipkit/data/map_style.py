@@ -14,7 +14,7 @@ from clipkit.data.caption_files import captions_of
 from clipkit.data.image_ends import NO_HASH, NO_SIZE
 from clipkit.data.pair import Pair, list_some
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.image_input import ImageInput, check_source, is_pillow_image
+from clipkit.inputs.image_input import ImageInput, check_source, is_pillow_image, is_url
 
 _NUM_TRIED = 4  # items that are read before a run begins, twice
 _LONGEST_REASON = 200  # letters
@@ -97,7 +97,10 @@ class MapStylePairs:
         try:
             if not isinstance(item, tuple | list) or len(item) != 2:
                 raise ValueError(f"is no (image, caption), but {_described(item)}")
-            return Pair(_image(item[0]), _captions(item[1]), name)
+            image = _image(item[0])
+            if isinstance(image, str | Path):
+                name = f"{name} ({image})"
+            return Pair(image, _captions(item[1]), name)
         except ValueError as error:
             raise ImageReadError(name, str(error)) from error
 
@@ -214,6 +217,11 @@ def _image(value: Any) -> ImageInput:
         raise ValueError(
             f"its image is {_described(value)}: give a PIL image, a path, the bytes of a file, or "
             "a uint8 array of shape (H, W, 3)"
+        )
+    if isinstance(value, str) and is_url(value):
+        raise ValueError(
+            f"its image is the URL {value!r}, and nothing is fetched: download it, and give its "
+            "path or bytes"
         )
     check_source(value, allow_urls=False)
     image: ImageInput = Path(value) if isinstance(value, os.PathLike) else value

@@ -16,7 +16,7 @@ from clipkit.data.statistics import PairStatistics, collect_statistics
 from clipkit.errors import ImageReadError
 from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
-from clipkit.progress import Callbacks
+from clipkit.progress import CALLBACKS_RULE, Callbacks
 from clipkit.runs.build import (
     Inputs,
     build_batches,
@@ -93,6 +93,7 @@ def check(
         MissingExtraError: If torch is not installed.
     """
     check_kind(config, "compute", CONFIG_RULE)
+    check_kind(callbacks or Callbacks(), "on_step", CALLBACKS_RULE)
     with kept_random_state():
         config = config.resolve()
         given = Given(dataset, validation, loss)

@@ -10,7 +10,7 @@ from pathlib import Path
 from clipkit.arguments import check_kind, check_path
 from clipkit.data.map_style import MapStyleDataset
 from clipkit.errors import InputError
-from clipkit.progress import Callbacks
+from clipkit.progress import CALLBACKS_RULE, Callbacks
 from clipkit.runs.directory import (
     changed_settings,
     claimed_directory,
@@ -103,6 +103,7 @@ def train_given(
         The report of the run.
     """
     check_kind(config, "compute", CONFIG_RULE)
+    check_kind(callbacks or Callbacks(), "on_step", CALLBACKS_RULE)
     resolved = config.resolve()
     given.check(resolved)
     with joined_process_group() as ranks, kept_random_state():

@@ -21,13 +21,14 @@ import torch
 from clipkit.arguments import check_kind
 from clipkit.errors import ClipkitError, InputError, TrainingError
 from clipkit.files import exclusive_lock
-from clipkit.progress import Callbacks, keep_warnings
+from clipkit.progress import CALLBACKS_RULE, Callbacks, keep_warnings
 from clipkit.runs.data import with_validation_splits
 from clipkit.runs.directory import claimed_directory, refuse_nested
 from clipkit.runs.extension import CONFIG_NAME
 from clipkit.runs.given import Given
 from clipkit.runs.preflight import check
 from clipkit.runs.preflight_report import PreflightReport
+from clipkit.runs.report import REPORT_NAME
 from clipkit.runs.run import train_given
 from clipkit.runs.sweep_names import folder_name
 from clipkit.runs.sweep_report import (
@@ -126,6 +127,7 @@ def sweep(
         TrainingError: If another process works in the directory.
         MissingExtraError: If torch is not installed.
     """
+    check_kind(callbacks or Callbacks(), "on_step", CALLBACKS_RULE)
     points = _points(config, values)
     callbacks = keep_warnings(callbacks or Callbacks(), [])
     directory = Path(points[0].config.output).parent
@@ -242,12 +244,14 @@ def _claim(directory: Path) -> None:
 
 def _train_all(directory: Path, points: Sequence[_Point], callbacks: Callbacks) -> SweepReport:
     rows = [SweepRow(point.settings, point.config.output, "waiting") for point in points]
-    sweep_report = SweepReport(str(directory), tuple(rows))
+    own = {Path(point.config.output).name for point in points}
+    ended = {path.parent.name for path in directory.glob(f"*/{REPORT_NAME}")}
+    sweep_report = SweepReport(str(directory), tuple(rows), tuple(sorted(ended - own)))
     write_sweep(sweep_report)
     for number, point in enumerate(points):
         callbacks.say(f"run {number + 1} of {len(points)}: {_text(point.settings)}")
         rows[number] = _train_one(directory, point, callbacks)
-        sweep_report = SweepReport(str(directory), tuple(rows))
+        sweep_report = replace(sweep_report, rows=tuple(rows))
         write_sweep(sweep_report)
         if rows[number].status == "stopped":
             break

@@ -16,6 +16,7 @@ from clipkit.runs.report import TrainingReport
 from clipkit.runs.validation import RETENTION_ACCURACY, score_of
 
 SWEEP_NAME = "sweep.json"
+_MOST_NAMES = 8  # of other runs in a note
 _FACTOR = 10  # values that are spread by so much are drawn on a logarithmic axis
 
 
@@ -54,10 +55,13 @@ class SweepReport:
     Attributes:
         directory: Of the sweep.
         rows: One a run, in the order in which they are trained.
+        others: Names of runs in the directory that have ended and have no row, as they were of a
+            sweep of other values.
     """
 
     directory: str
     rows: tuple[SweepRow, ...]
+    others: tuple[str, ...] = ()
 
     @property
     def best(self) -> SweepRow | None:
@@ -82,6 +86,7 @@ class SweepReport:
             "directory": self.directory,
             "best": None if best is None else best.directory,
             "rows": [asdict(row) for row in self.rows],
+            "others": list(self.others),
             "notes": list(self.notes()),
         }
 
@@ -106,6 +111,15 @@ class SweepReport:
         for row in self.rows:
             if row.status == "failed":
                 yield f"{Path(row.directory).name} failed: {row.problem}"
+        if self.others:
+            verb, be = ("have", "are") if len(self.others) > 1 else ("has", "is")
+            names = ", ".join(self.others[:_MOST_NAMES])
+            if len(self.others) > _MOST_NAMES:
+                names += f" and {len(self.others) - _MOST_NAMES} more"
+            yield (
+                f"{names} {verb} been trained in this directory too, and {be} not compared here: "
+                "sweep their values as well"
+            )
 
     def _cells(self, row: SweepRow) -> list[str]:
         return [

@@ -6,6 +6,8 @@ to this machine alone.
 
 import logging
 import os
+import posixpath
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,7 @@ from time import time
 from typing import Any, Protocol
 
 from clipkit.errors import MissingExtraError
+from clipkit.files import draft_beside
 from clipkit.training.config import TrackerName
 
 _RUN_TAG = "clipkit_run"
@@ -131,6 +134,7 @@ class MlflowTracker:
         place = os.environ.get("MLFLOW_TRACKING_URI")
         if not place:
             place = f"sqlite:///{database}"
+            self._make(database)
             run.say(f"to look at what MLflow is told:  mlflow ui --backend-store-uri {place}")
         self._client = self._mlflow.MlflowClient(place)
         experiment = self._client.get_experiment_by_name(run.project)
@@ -139,7 +143,7 @@ class MlflowTracker:
         if found:
             self._id = found[0].info.run_id
             self._client.update_run(self._id, status="RUNNING")
-            return {_own(name): self._last_step(name) for name in found[0].data.metrics}
+            return _Held({name: self._last_step(name) for name in found[0].data.metrics})
         tags = {_RUN_TAG: run.id}
         self._id = self._client.create_run(number, tags=tags, run_name=run.name).info.run_id
         param = self._mlflow.entities.Param
@@ -160,6 +164,14 @@ class MlflowTracker:
     def end(self, *, is_finished: bool) -> None:
         """Mark the run as ended."""
         self._client.set_terminated(self._id, status="FINISHED" if is_finished else "KILLED")
+
+    def _make(self, database: Path) -> None:
+        """Make a database with all of its tables, or none: MLflow does not mend a part of one."""
+        if database.exists():
+            return
+        draft = draft_beside(database)
+        self._mlflow.MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+        draft.replace(database)
 
     def _create(self, run: TrackedRun) -> str:
         is_own = not os.environ.get("MLFLOW_TRACKING_URI")
@@ -259,9 +271,18 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _allowed(name: str) -> str:
-    """Return a metric's name as MLflow takes it, which refuses recall@1."""
-    return name.replace("@", "_at_")
+    """Return a metric's name as MLflow takes it, which refuses recall@1 and loss[0]."""
+    name = re.sub(r"[^/\w.\- ]", "_", name.replace("@", "_at_"))
+    if name.startswith(("/", ".")) or posixpath.normpath(name) != name:  # as no path is written
+        name = name.replace("/", "_").strip(".") or "_"
+    return name
 
 
-def _own(name: str) -> str:
-    return name.replace("_at_", "@")
+class _Held(dict[str, int]):
+    """The last steps of metrics by the names that MLflow has, found by their own."""
+
+    def __missing__(self, name: str) -> int:
+        allowed = _allowed(name)
+        if allowed not in self:
+            raise KeyError(name)
+        return self[allowed]

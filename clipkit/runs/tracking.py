@@ -42,12 +42,21 @@ def tracked(
     Yields:
         What is called with each line, those of a resumed run from its beginning: a tracker gets
         those that it does not hold yet.
+
+    Raises:
+        TrainingError: If there can be no directory for them.
     """
     if not config.watch.trackers:
         yield lambda entry: None
         return
     directory = Path(config.output) / TRACKERS_NAME
-    directory.mkdir(exist_ok=True)
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"{directory} cannot be made: {error.strerror}: move what is there away, or leave out "
+            "watch.trackers, which keep what they are told in it"
+        ) from error
     run = TrackedRun(
         id=_run_id(directory / _ID_NAME),
         name=Path(config.output).name,

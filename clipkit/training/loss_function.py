@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from clipkit.arguments import check_callable
 from clipkit.errors import InputError
 
 # Names of metrics that a run logs itself.
@@ -21,9 +22,13 @@ _TAKEN = {
     "kind",
     "logit_loss",
     "logit_scale",
+    "loss_scale",
     "lr",
+    "score",
+    "skipped_steps",
     "step",
     "step_seconds",
+    "validation_loss",
 }
 
 
@@ -67,11 +72,13 @@ def check_loss_function(function: LossFunction) -> None:
     Raises:
         InputError: If it is no function, or has parameters.
     """
-    if not callable(function):
-        raise InputError(
-            "loss must be a function of (image_features, text_features, logit_scale, positives), "
-            f"got {type(function).__name__}"
-        )
+    arguments = ("image_features", "text_features", "logit_scale", "positives")
+    if isinstance(function, type):
+        name = function.__name__
+        raise InputError(f"the loss is the class {name}: give an object, as {name}() makes one")
+    # The call of a module takes anything, what it passes on to does not.
+    called = function.forward if isinstance(function, nn.Module) else function
+    check_callable(called, "loss", *arguments)
     if not isinstance(function, nn.Module):
         return
     names = [name for name, weight in function.named_parameters() if weight.requires_grad]
@@ -104,11 +111,22 @@ def call_loss_function(
     found = function(images, texts, scale, positives)
     parts = dict(found) if isinstance(found, Mapping) else {"loss": found}
     loss = parts.pop("loss", None)
-    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+    if (
+        not isinstance(loss, Tensor)
+        or loss.numel() != 1
+        or loss.is_complex()
+        or not loss.requires_grad
+    ):
         raise InputError(
             "the loss that is given must return a tensor of shape () with a gradient, or a dict "
             f'with one as "loss", got {_described(found if loss is None else loss)}'
         )
+    for name in parts:
+        if not isinstance(name, str):
+            raise InputError(
+                f"the loss that is given must return numbers by name, got the name {name!r}: give "
+                "a text"
+            )
     if taken := sorted(_TAKEN & parts.keys()):
         raise InputError(
             f'the loss that is given returns "{taken[0]}", which is logged by that name already: '
@@ -129,7 +147,8 @@ def _described(value: object) -> str:
     """Return what a value is, for messages."""
     if isinstance(value, Tensor):
         lack = "" if value.requires_grad else " without gradient"
-        return f"a tensor of shape {tuple(value.shape)}{lack}"
+        kind = f" of {value.dtype}".replace("torch.", "") if value.is_complex() else ""
+        return f"a tensor of shape {tuple(value.shape)}{kind}{lack}"
     if isinstance(value, Mapping):
         return f"a dict of {', '.join(map(repr, value)) or 'nothing'}"
     return "None" if value is None else f"a {type(value).__name__}"

@@ -78,6 +78,12 @@ def test_the_help_ends_with_examples_and_the_exit_statuses(run: Run) -> None:
         (("search", "cat", "--tpo", "5"), "there is no option --tpo: did you mean --top?"),
         (("search", "cat", "--fter=2024"), "there is no option --fter: did you mean --after?"),
         (("index", "x", "--rebild"), "there is no option --rebild: did you mean --rebuild?"),
+        (("search", "cat", "--crops", "5"), "there is no option --crops: clipkit index has it"),
+        (
+            ("index", "x", "--labels=a,b"),
+            "there is no option --labels: clipkit classify, map and adapt have it",
+        ),
+        (("models", "--model", "x"), "there is no option --model; see  clipkit models --help"),
         (("doctor", "--zzzzz"), "there is no option --zzzzz"),
         (("index", ""), "argument FOLDER: must be a path, got ''"),
         (("index", "", "--forget"), "argument FOLDER: must be a path, got ''"),

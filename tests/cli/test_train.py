@@ -173,6 +173,10 @@ def test_nonsense_in_set_gets_one_line(
         (("--sweep", "optimizer.rate=1"), r"rate"),
         (("--sweep", "seed=1,2"), r"compares runs by their validation pairs, and there are none"),
         (("--sweep", "seed=1", "--finalize"), r"--sweep is for runs to come"),
+        (
+            ("--sweep", "seed=1", "--extend"),
+            r"--extend goes on with one run, .*: give it that run's own run\.toml",
+        ),
     ],
 )
 def test_nonsense_in_sweep_gets_one_line(

@@ -57,8 +57,8 @@ def test_an_item_is_a_pair_with_its_number_as_its_name() -> None:
     )
     assert [tuple(pairs[row]) for row in range(len(pairs))] == [
         (picture, ("a cat",), "validation[0]"),
-        (Path("a.png"), ("a dog", "the dog"), "validation[1]"),
-        ("b.png", ("one", "two"), "validation[2]"),
+        (Path("a.png"), ("a dog", "the dog"), "validation[1] (a.png)"),
+        ("b.png", ("one", "two"), "validation[2] (b.png)"),
         (b"bytes", ("of a file",), "validation[3]"),
         (array, ("levels",), "validation[4]"),
     ]
@@ -82,7 +82,10 @@ class _Tensor:
         ((io.BytesIO(b""), "a"), r"its image is a BytesIO"),
         ((np.zeros((4, 4, 3)), "a"), r"must be uint8 .* got float64"),
         ((np.zeros((3, 4, 4, 4), np.uint8), "a"), r"must have shape"),
-        (("https://example.org/a.png", "a"), r"is a URL"),
+        (
+            ("https://example.org/a.png", "a"),
+            r"is the URL .*, and nothing is fetched: download it, and give its path or bytes$",
+        ),
         ((image(), None), r"its caption is a NoneType"),
         ((image(), 3), r"its caption is a int"),
         ((image(), b"a"), r"its caption is a bytes"),
@@ -109,6 +112,12 @@ def test_an_item_that_raises_is_a_reason(error: Exception) -> None:
 
     with pytest.raises(ImageReadError, match=rf"the dataset raised {type(error).__name__}"):
         MapStylePairs(Failing(3))[2]
+
+
+def test_an_image_that_is_a_path_is_named_by_it_too(tmp_path: Path) -> None:
+    path = tmp_path / "gone.png"
+    names = [MapStylePairs([(form, "a")])[0].name for form in (str(path), path)]
+    assert names == [f"dataset[0] ({path})"] * 2
 
 
 def test_an_interruption_is_no_bad_pair() -> None:

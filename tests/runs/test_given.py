@@ -366,6 +366,11 @@ def test_a_dataset_that_is_trained_and_validated_on_is_warned_of(
         ({"loss": {"kind": "sigmoid"}}, {"dataset": Noise(), "loss": infonce}, r"loss\.kind is"),
         ({"loss": {"row_chunk": 2}}, {"dataset": Noise(), "loss": infonce}, r"loss\.row_chunk is"),
         ({}, {"dataset": Noise(), "loss": "infonce"}, "loss must be a function"),
+        (
+            {},
+            {"dataset": Noise(), "callbacks": [clipkit.Callbacks()]},
+            r"callbacks must be a clipkit.Callbacks, .*, got list",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_a_directory_is_made(

@@ -291,7 +291,7 @@ def test_all_that_is_wrong_is_named_the_rate_first() -> None:
     ],
 )
 def test_what_cannot_work_is_refused(
-    config: RunConfig, sizes: dict[str, int], problem: str
+    config: RunConfig, sizes: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(InputError, match=problem):
         check_settings(config, **{"num_pairs": 5000, "embed_dim": 512, **sizes})

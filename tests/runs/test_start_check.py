@@ -46,7 +46,7 @@ def test_equal_captions_are_refused_where_nobody_is_told_too(
         start(write_run(data={"train": str(folder)}), None)
 
 
-NATIVE = {"vision_cfg": {}, "text_cfg": {}}
+NATIVE: dict[str, Any] = {"vision_cfg": {}, "text_cfg": {}}
 HUB_TEXT = {**NATIVE, "text_cfg": {"hf_model_name": "roberta-base"}}
 RANDOM_TEXT = {**NATIVE, "text_cfg": {**HUB_TEXT["text_cfg"], "hf_model_pretrained": False}}
 HOLES = {**NATIVE, "vision_cfg": {"patch_dropout": 0.5}}

@@ -78,6 +78,8 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(write_run: WriteRun, tra
     assert (failed["status"], finished["status"]) == ("failed", "finished")
     assert failed["problem"].startswith("compute.batch_size 500 is more than the 32 pairs")
     assert "batch_size=500 failed: compute.batch_size 500 is more" in ended.out
+    alone = train(path, "--sweep", "compute.batch_size=500", "--set", "compute.epochs=1")
+    assert "batch_size=8 has been trained in this directory too" in alone.out
 
 
 @pytest.mark.slow

@@ -39,6 +39,15 @@ def test_lines_are_a_table_and_what_to_know_of_it() -> None:
     assert (report.has_failed, report.is_stopped) == (True, False)
 
 
+def test_runs_of_the_directory_that_have_no_row_are_named() -> None:
+    """Whoever adds a value by itself compares it with nothing, and is told so."""
+    report = SweepReport("/sweep", (row(1e-6, 0.5),), others=("lr=0.1", "lr=1.0"))
+    note = "lr=0.1, lr=1.0 have been trained in this directory too, and are not compared here"
+    assert note in report.lines()[-1]
+    assert note in report.to_dict()["notes"][-1]
+    assert report.to_dict()["others"] == ["lr=0.1", "lr=1.0"]
+
+
 def test_a_row_has_what_the_report_of_its_run_says() -> None:
     report = TrainingReport(
         directory="/sweep/lr=1.0",

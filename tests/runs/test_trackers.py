@@ -17,7 +17,7 @@ import pytest
 
 from clipkit.errors import MissingExtraError
 from clipkit.runs import trackers
-from clipkit.runs.trackers import check_trackers
+from clipkit.runs.trackers import TrackedRun, check_trackers
 from tests.conftest import ROOT
 from tests.runs.clipkit_process import ClipkitProcess, Outcome
 from tests.runs.conftest import Train, WriteRun, final_weights
@@ -147,6 +147,58 @@ def test_a_tracker_holds_what_the_metrics_log_has_also_of_a_killed_run(
             assert found_values == pytest.approx(values), metric
     lr = settings["optimizer.lr"] if name == "mlflow" else settings["optimizer"]["lr"]
     assert float(lr) == 0.001
+
+
+def test_mlflow_goes_on_after_a_kill_while_its_database_is_made(tmp_path: Path) -> None:
+    """The first process dies between two steps of what MLflow makes its tables in."""
+    pytest.importorskip("mlflow")
+    program = f"""
+import os, sys
+from pathlib import Path
+from clipkit.runs.trackers import MlflowTracker, TrackedRun
+from alembic.ddl.impl import DefaultImpl
+
+made, create = [], DefaultImpl.create_table
+
+def create_and_die(*arguments, **options):
+    create(*arguments, **options)
+    made.append(1)
+    if len(made) == 5:
+        os._exit(9)
+
+if sys.argv[1] == "killed":
+    DefaultImpl.create_table = create_and_die
+tracker = MlflowTracker()
+run = TrackedRun("1", "a", "tests", {{}}, Path({str(tmp_path)!r}), lambda line: None)
+tracker.start(run)
+tracker.log(3, {{"loss": 0.5}})
+tracker.end(is_finished=True)
+print(tracker.start(run)["loss"])
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    killed = subprocess.run([*command, "killed"], cwd=ROOT, capture_output=True, text=True)
+    resumed = subprocess.run([*command, "resumed"], cwd=ROOT, capture_output=True, text=True)
+
+    assert killed.returncode == 9, killed.stderr
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.split()[-1] == "3"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_takes_every_name_and_finds_its_last_step_again(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    names = ["loss", "recall@1", "precision_at_1", "margin[0]", "../a", "a//b", ".", "p%", "a:b"]
+    run = TrackedRun("1", "a", "tests", {}, tmp_path, lambda line: None)
+    tracker = trackers.MlflowTracker()
+    assert dict(tracker.start(run)) == {}
+    for number, name in enumerate(names):
+        tracker.log(number, {name: 0.5})
+
+    held = trackers.MlflowTracker().start(run)
+
+    assert [held[name] for name in names] == list(range(len(names)))
+    with pytest.raises(KeyError):
+        held["unknown"]
 
 
 def test_without_trackers_none_is_imported_and_no_socket_is_opened(write_run: WriteRun) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from clipkit.errors import TrainingError
 from clipkit.progress import Callbacks
 from clipkit.runs import tracking
 from clipkit.runs.metrics_log import MetricsLog
@@ -152,3 +153,15 @@ def test_an_error_of_the_run_ends_the_tracker_as_unfinished(
     with pytest.raises(KeyError), tracked(config, Callbacks(), patience=20):
         raise KeyError
     assert recorder.ends == [False]
+
+
+def test_a_file_where_the_trackers_folder_belongs_is_refused(
+    config: RunConfig, recorder: Recorder
+) -> None:
+    (Path(config.output) / "trackers").write_text("mine")
+    with (
+        pytest.raises(TrainingError, match=r"trackers cannot be made: File exists: move .* away"),
+        tracked(config, Callbacks()),
+    ):
+        pass
+    assert recorder.runs == []

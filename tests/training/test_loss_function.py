@@ -113,7 +113,17 @@ def test_what_a_loss_leaves_out_has_a_gradient_of_zero(towers_of: TowersOf) -> N
         (lambda images: images.sum().detach(), r"got a tensor of shape \(\) without gradient"),
         (lambda images: {}, "got a dict of nothing"),
         (lambda images: {"triplet": images.sum()}, "got a dict of 'triplet'"),
+        (lambda images: images.sum() * 1j, r"got a tensor of shape \(\) of complex128"),
         (lambda images: {"loss": images.sum(), "lr": 1}, 'returns "lr", which is logged'),
+        (lambda images: {"loss": images.sum(), "score": 1}, 'returns "score", which is logged'),
+        (
+            lambda images: {"loss": images.sum(), "loss_scale": 1},
+            'returns "loss_scale", which is logged',
+        ),
+        (
+            lambda images: {"loss": images.sum(), 3: 1, "a": 1},
+            "must return numbers by name, got the name 3",
+        ),
         (
             lambda images: {"loss": images.sum(), "a": images},
             r'must return numbers, "a" is a tensor',
@@ -123,6 +133,26 @@ def test_what_a_loss_leaves_out_has_a_gradient_of_zero(towers_of: TowersOf) -> N
 def test_what_is_no_loss_is_refused(towers_of: TowersOf, returned: Any, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         step(towers_of("vit"), lambda images, texts, scale, positives: returned(images))
+
+
+class Squared(nn.Module):
+    """A loss of too few arguments."""
+
+    def forward(self, images: Tensor, texts: Tensor) -> Tensor:
+        return (images - texts).square().sum()
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (Squared, r"is the class Squared: give an object, as Squared\(\) makes one"),
+        (Squared(), "got method <bound method Squared.forward"),
+        (lambda images, texts: images.sum(), "got function <function"),
+    ],
+)
+def test_what_cannot_be_called_as_a_loss_is_refused(function: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        check_loss_function(function)
 
 
 def test_a_loss_that_would_have_to_be_trained_is_refused() -> None:
