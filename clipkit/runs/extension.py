@@ -9,7 +9,7 @@ RUN/run.toml            the settings, every default written out
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,26 @@ def extension_lines(
         f"extending the run after step {state.step}, to step {num_steps}: "
         f"{_schedule(config, state, num_steps)}",
     ]
+
+
+def extension_warnings(changes: Mapping[str, tuple[Any, Any]], step: int) -> Iterator[str]:
+    """Yield a warning of an extension that measures on pairs which the run has learnt.
+
+    Args:
+        changes: The settings that differ from before.
+        step: After which the run is extended.
+
+    Yields:
+        One sentence at most.
+    """
+    was, now = changes.get("data.validation_fraction", (0.0, 0.0))
+    if step and now > was:
+        yield (
+            f"data.validation_fraction was {was:g}, is {now:g}: pairs that are now validated on "
+            f"were trained on until step {step}, so that what is measured on them is too good; "
+            "set it back, and name pairs to validate on that were never trained on by "
+            "data.validation"
+        )
 
 
 def listed_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:

@@ -37,6 +37,7 @@ from clipkit.runs.estimate import (
     time_mining,
     time_validation,
 )
+from clipkit.runs.extension import extension_warnings
 from clipkit.runs.extension_plan import PlannedExtension, plan_extension
 from clipkit.runs.given import Given
 from clipkit.runs.preflight_report import PreflightReport, size_text
@@ -164,6 +165,7 @@ def _check(
     state = plan.state(config, batches) if plan else TrainerState()
     spe, num_done = batches.steps_per_epoch // config.compute.accumulate_batches, state.step
     num_steps = config.compute.num_steps(spe, data_offset=state.data_offset)
+    warnings += extension_warnings(plan.changes if plan else {}, state.step)
     warnings += schedule_warnings(
         config.optimizer, num_steps - state.schedule_begin, num_rising=state.num_rising
     )

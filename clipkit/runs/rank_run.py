@@ -35,6 +35,7 @@ from clipkit.runs.extension import (
     add_extension,
     check_steps_left,
     extension_lines,
+    extension_warnings,
     keep_settings,
     read_extensions,
 )
@@ -218,6 +219,8 @@ class RankRun:
         trainer.state.num_extensions = num_extensions
         if self._ranks.rank > 0:
             return
+        for line in extension_warnings(told.changes, step):
+            self._callbacks.warn(line)
         if is_new:
             add_extension(self._directory, step, self._kept)
         for line in extension_lines(self._config, trainer.state, num_steps, told.changes):

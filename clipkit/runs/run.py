@@ -68,8 +68,7 @@ def train(
         loss: What to minimise instead of InfoNCE, see :class:`LossFunction`; with a teacher its
             losses are added as ever.
         extend: Whether to go on with the run in the directory, whose settings may differ as those
-            of an extension do.
-            Where nothing differs it is as without.
+            of an extension do. Where nothing differs it is as without; where no run is, an error.
         callbacks: Called with messages, warnings and progress, after steps, validations and
             checkpoints; None: warnings are issued as ClipkitWarning, and nothing else is shown.
 

@@ -286,7 +286,7 @@ class TrainingLoop(Generic[_Batch]):
         begin = "Start again" if checkpoint is None else f"Start from model.base = {checkpoint}"
         return TrainingError(
             f"{what}: training has diverged and was not saved. {begin} with a lower "
-            "optimizer.lr, a longer optimizer.warmup_fraction, or "
+            "optimizer.lr, a longer warmup (optimizer.warmup_fraction or warmup_steps), or "
             'compute.precision = "fp32", in another output'
         )
 

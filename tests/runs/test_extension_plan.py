@@ -48,3 +48,16 @@ def test_check_says_what_an_extension_would_do(write_run: WriteRun) -> None:
     assert found.extension[1].startswith("extending the run after step 10, to step 30: the lear")
     assert any("20 steps, 4 epochs of 5 steps," in line for line in found.lines())
     assert not (Path(config.output) / EXTENSIONS_NAME).exists()
+
+
+@pytest.mark.slow
+def test_pairs_to_validate_on_that_were_trained_on_are_warned_of(write_run: WriteRun) -> None:
+    config = RunConfig.from_toml(write_run())
+    train(config)
+    measured = changed(config, compute={"epochs": 4}, data={"validation_fraction": 0.2})
+
+    said = "data.validation_fraction was 0, is 0.2: pairs that are now validated on were trained on"
+    for found in (check(measured, extend=True), train(measured, extend=True)):
+        assert any(line.startswith(f"{said} until step 10,") for line in found.warnings)
+    fewer = changed(measured, compute={"epochs": 6}, data={"validation_fraction": 0.1})
+    assert not any("validation_fraction" in line for line in check(fewer, extend=True).warnings)
