@@ -1,6 +1,7 @@
 """Schedules that rise too long, or never to their height, are named, of an extension as well."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from tests.runs.conftest import WriteRun
 from tests.runs.test_extension import changed
 
 
-def _only(num_steps: int, **settings: object) -> str:
-    (sentence,) = schedule_warnings(OptimizerConfig(**{"lr": 1e-5, **settings}), num_steps)
+def _only(num_steps: int, **settings: Any) -> str:
+    (sentence,) = schedule_warnings(OptimizerConfig(lr=1e-5, **settings), num_steps)
     return sentence
 
 
@@ -41,7 +42,11 @@ def test_a_warmup_that_never_ends_is_named_so() -> None:
 def test_a_cooldown_that_begins_in_the_warmup_is_named(
     num_steps: int, warmup: float, cooldown: float
 ) -> None:
-    settings = {"warmup_fraction": warmup, "cooldown_fraction": cooldown, "schedule": "constant"}
+    settings: dict[str, Any] = {
+        "warmup_fraction": warmup,
+        "cooldown_fraction": cooldown,
+        "schedule": "constant",
+    }
     config = OptimizerConfig(lr=1e-5, **settings)
     rates = [learning_rate(step, num_steps=num_steps, config=config) for step in range(num_steps)]
     (sentence,) = schedule_warnings(config, num_steps)
@@ -50,7 +55,11 @@ def test_a_cooldown_that_begins_in_the_warmup_is_named(
 
 
 def test_a_cooldown_after_the_warmup_passes_in_silence() -> None:
-    settings = {"warmup_fraction": 0.1, "cooldown_fraction": 0.9, "schedule": "constant"}
+    settings: dict[str, Any] = {
+        "warmup_fraction": 0.1,
+        "cooldown_fraction": 0.9,
+        "schedule": "constant",
+    }
     assert list(schedule_warnings(OptimizerConfig(lr=1e-5, **settings), 100)) == []
 
 
