@@ -58,6 +58,11 @@ def rate_warnings(config: RunConfig) -> Iterator[str]:
         One sentence at most, of the tower with the highest rate.
     """
     lr = config.optimizer.lr or 0.0
+    usual = _SCRATCH_RATE if config.is_from_scratch else _GOOD_RATE
+    if not lr:
+        usual = _LORA_RATE if config.model.lora_rank else usual
+        yield f"optimizer.lr 0 changes no weight that is trained: set lr = {usual:g}"
+        return
     rates = [
         _TowerRate(tower, lr, factor)
         for tower, is_fixed, factor in (
@@ -79,7 +84,6 @@ def rate_warnings(config: RunConfig) -> Iterator[str]:
             f"{rate.remedy(_GOOD_RATE)}, or train less with lock_image = true"
         )
     elif rate.value > _MOST_RATE:
-        usual = _SCRATCH_RATE if config.is_from_scratch else _GOOD_RATE
         yield (
             f"{rate} is above {_MOST_RATE:g}, the highest of the published recipes, "
             "which goes with batches of 8 192 and more: the loss may jump or stay where it is; "

@@ -136,6 +136,12 @@ def test_the_rate_of_a_tower_is_what_is_named(tower: str) -> None:
     assert f"set lr = 0.000125, or another {factor}" in scratch
 
 
+@pytest.mark.parametrize(("start", "usual"), [(TUNING, 1e-5), (SCRATCH, 5e-4), (ADAPTERS, 2e-4)])
+def test_a_rate_of_zero_is_named(start: RunConfig, usual: float) -> None:
+    sentence = _only(_change(start, optimizer={"lr": 0.0}))
+    assert sentence == f"optimizer.lr 0 changes no weight that is trained: set lr = {usual:g}"
+
+
 def test_the_rate_of_adapters_is_that_of_their_tower() -> None:
     alone = {"lora_rank": 2, "lora_towers": "image"}
     fast = _change(ADAPTERS, model=alone, optimizer={"lr": 1e-5, "image_lr_factor": 20.0})
