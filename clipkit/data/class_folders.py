@@ -26,6 +26,7 @@ def open_class_folders(
     *,
     templates: Sequence[str],
     names: ClassNames | None = None,
+    are_named_later: bool = False,
     callbacks: Callbacks,
 ) -> "ClassFolders":
     """Open class folders as a dataset; captions are the names of the classes in templates.
@@ -34,7 +35,10 @@ def open_class_folders(
         folder: With one folder a class; images may be deeper in it.
         scan: What find_images found in it.
         templates: Texts with one {} for the name; an image has as many captions.
-        names: Of the classes; None: the folders' names, made into words by words_of.
+        names: Of the classes, and folders of one name are one class; None: the folders' names,
+            made into words by words_of.
+        are_named_later: Whether the folders' names are no names of classes: they are kept as they
+            are, and names has none.
         callbacks: Told how names were understood, and which are odd.
 
     Returns:
@@ -43,8 +47,8 @@ def open_class_folders(
         skipped.
 
     Raises:
-        InputError: If two folders are the same class, none is a class, or names do not fit the
-            folders.
+        InputError: If the names of two folders are the same words, none is a class, or names do
+            not fit the folders.
         PromptError: If there is no template, or one has not exactly one {}.
     """
     check_templates(templates)
@@ -63,10 +67,15 @@ def open_class_folders(
             "hold. For images with captions put those into captions/ beside images/, each in a "
             "text file of its image's name"
         )
-    class_names = words_of(folders) if names is None else names.of_folders(folders)
-    _check_differ(folder, folders, class_names)
-    if names is None:
-        _tell_names(folder, folders, class_names, callbacks)
+    found: Sequence[str] = folders
+    if names is None and not are_named_later:
+        found = words_of(folders)
+        _check_differ(folder, folders, found)
+        _tell_names(folder, folders, found, callbacks)
+    elif names is not None:
+        found = names.of_folders(folders)
+        _tell_shared(folder, folders, found, names.path, callbacks)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(found))}
     _tell_empty(folder, scan, {*folders}, callbacks)
     if others := scan.other_paths:
         callbacks.say(
@@ -76,8 +85,11 @@ def open_class_folders(
     return ClassFolders(
         folder,
         TextRows([path] for subfolder in folders for path in by_class[subfolder]),
-        np.repeat(np.arange(len(folders)), [len(by_class[subfolder]) for subfolder in folders]),
-        class_names=class_names,
+        np.repeat(
+            [numbers[name] for name in found],
+            [len(by_class[subfolder]) for subfolder in folders],
+        ),
+        class_names=tuple(numbers),
         templates=templates,
         skipped=skipped,
     )
@@ -110,10 +122,27 @@ def _check_differ(folder: Path, folders: Sequence[str], names: Sequence[str]) ->
         if name in first:
             raise InputError(
                 f"{folder} has two folders for the class {name!r}, {first[name]!r} and "
-                f"{subfolder!r}: put their images into one, or give them names that differ by "
+                f"{subfolder!r}: put their images into one, or give them names by a file, by "
                 "data.class_names in RUN.toml or --class-names"
             )
         first[name] = subfolder
+
+
+def _tell_shared(
+    folder: Path, folders: Sequence[str], names: Sequence[str], file: Path, callbacks: Callbacks
+) -> None:
+    """Warn of folders that a file gives one name: nothing that is written tells them apart."""
+    by_name: dict[str, list[str]] = {}
+    for subfolder, name in zip(folders, names, strict=True):
+        by_name.setdefault(name, []).append(subfolder)
+    shared = [
+        f"{' and '.join(alike)} are {name}" for name, alike in by_name.items() if len(alike) > 1
+    ]
+    if shared:
+        callbacks.warn(
+            f"{folder}: {len(folders)} folders have {len(by_name)} different names by {file}, and "
+            f"those of one name are one class: {list_some(shared)}"
+        )
 
 
 def _tell_names(

@@ -69,12 +69,20 @@ def open_pairs(
     return opened.dataset
 
 
-def open_source(path: str | Path, layout: PairLayout, *, callbacks: Callbacks) -> OpenedPairs:
+def open_source(
+    path: str | Path,
+    layout: PairLayout,
+    *,
+    are_named_later: bool = False,
+    callbacks: Callbacks,
+) -> OpenedPairs:
     """Open one of several datasets that share a layout: it need not use each of its settings.
 
     Args:
         path: As :func:`open_pairs` takes it.
         layout: Of all of the datasets.
+        are_named_later: Whether classes get other names than those of their folders, which are
+            then kept as they are.
         callbacks: Told how the dataset was understood, and what is odd about it.
 
     Returns:
@@ -99,7 +107,7 @@ def open_source(path: str | Path, layout: PairLayout, *, callbacks: Callbacks) -
     elif layout.format == "table" or (is_auto and _is_table(location)):
         opened = OpenedPairs(open_table(location, _columns(layout), say=callbacks.say), "table")
     else:
-        opened = _open_folder(location, layout, callbacks)
+        opened = _open_folder(location, layout, callbacks, are_named_later=are_named_later)
     if not len(opened.dataset):
         raise InputError(_no_pairs(location, opened.dataset))
     return opened
@@ -164,7 +172,9 @@ def has_split(path: str | Path, split: Split) -> bool:
     return split in splits or split in find_tables(location)
 
 
-def _open_folder(location: Path, layout: PairLayout, callbacks: Callbacks) -> OpenedPairs:
+def _open_folder(
+    location: Path, layout: PairLayout, callbacks: Callbacks, *, are_named_later: bool
+) -> OpenedPairs:
     parts = find_parts(location, layout.split, say=callbacks.say)
     scan = find_images(parts.images)
     if layout.format == "auto" and not scan.entries and (tables := find_tables(parts.images)):
@@ -180,9 +190,13 @@ def _open_folder(location: Path, layout: PairLayout, callbacks: Callbacks) -> Op
     if layout.format == "classes" or (
         layout.format == "auto" and _is_classes(parts, scan, captions, layout.caption_ending)
     ):
-        names = _class_names(layout)
         classes = open_class_folders(
-            parts.images, scan, templates=layout.templates, names=names, callbacks=callbacks
+            parts.images,
+            scan,
+            templates=layout.templates,
+            names=_class_names(layout),
+            are_named_later=are_named_later,
+            callbacks=callbacks,
         )
         return OpenedPairs(classes, "classes")
     if layout.caption_ending and scan.entries and not has_captions(scan, captions):

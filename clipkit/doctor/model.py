@@ -135,7 +135,9 @@ def _setting_checks(
 
 def _unsaid_checks(source: Source) -> Iterator[HealthCheck]:
     """Yield remarks on settings that nothing states."""
-    if isinstance(source, FileSource) and not source.architecture.endswith("-quickgelu"):
+    if isinstance(source, FileSource) and not source.architecture.endswith(
+        ("-quickgelu", ".json")  # a JSON file says "quick_gelu" where it is
+    ):
         yield HealthCheck(
             "activation",
             str(source.path),

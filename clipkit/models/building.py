@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError, MissingExtraError
-from clipkit.files import read_json_object
 from clipkit.models.known_models import architecture_config, clip_vocabulary
 from clipkit.models.locate import TOKENIZER_NAME
 from clipkit.models.open_clip_config import (
     TEXT_CONFIG_NAME,
-    check_model_cfg,
     complete_preprocess,
     is_text_config,
+    read_architecture,
 )
 from clipkit.models.own_settings import split_own
 from clipkit.models.published_names import resolve_architecture
@@ -44,7 +43,8 @@ def build_towers(
         architecture: A config of open_clip's by name, or a JSON file: such a config alone, or
             "model_cfg" and "preprocess_cfg" as in a checkpoint.
         tokenizer: A directory with a tokenizer.json, and the config.json of a Hugging Face text
-            tower; empty: CLIP's own vocabulary, or the folder of the JSON file.
+            tower; empty: CLIP's own vocabulary, or the folder of the JSON file, or those that it
+            names by their whole paths.
         seed: Equal seeds make equal weights.
         is_sigmoid: Whether the scale and bias of logits start for the sigmoid loss, at ln 10 and
             -10; a config that names them is respected. Otherwise the scale starts at ln(1/0.07).
@@ -61,11 +61,11 @@ def build_towers(
     model_cfg = config["model_cfg"]
     if is_sigmoid:
         _start_for_sigmoid(model_cfg)
-    folders = [
-        folder
-        for folder in (expand_home(tokenizer) if tokenizer else None, home)
-        if folder is not None
-    ]
+    text_cfg = model_cfg["text_cfg"]
+    named = (text_cfg.get(key) or "" for key in ("hf_model_name", "hf_tokenizer_name"))
+    own = [Path(name) for name in named if Path(name).is_absolute()]  # a folder of this machine
+    given = (expand_home(tokenizer) if tokenizer else None, home, *own)
+    folders = [folder for folder in given if folder is not None]
     text_config = _text_config(model_cfg["text_cfg"], folders, architecture)
     vocabulary = _vocabulary(model_cfg["text_cfg"], folders, architecture, is_named=bool(tokenizer))
     with torch.random.fork_rng(devices=[]):
@@ -182,10 +182,7 @@ def _describe(architecture: str) -> tuple[dict[str, Any], Path | None]:
     if not architecture.endswith(".json"):
         return {"model_cfg": architecture_config(resolve_architecture(architecture))}, None
     path = expand_home(architecture)
-    content = read_json_object(path, CheckpointError)
-    config = content if isinstance(content.get("model_cfg"), dict) else {"model_cfg": content}
-    check_model_cfg(config["model_cfg"], path)
-    return config, path.absolute().parent
+    return read_architecture(path), path.absolute().parent
 
 
 def _start_for_sigmoid(model_cfg: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ from clipkit.models.open_clip_config import (
     complete_preprocess,
     is_text_config,
     published_config,
+    read_architecture,
     read_config,
 )
 from clipkit.models.sources import (
@@ -240,6 +241,11 @@ def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
             source,
             lambda: finder.file(source.repo, *HUB_WEIGHT_NAMES, revision=source.revision),
         )
+    if isinstance(source, FileSource) and source.architecture.endswith(".json"):
+        described = Path(source.architecture)
+        # Its folder is that of a Hugging Face text tower only where the tower's files are in it.
+        home = described.parent if (described.parent / TOKENIZER_NAME).is_file() else None
+        return _assemble(read_architecture(described), finder, home, lambda: source.path)
     if isinstance(source, FileSource):
         tag = published_tag(source.architecture, source.path)
         config = published_config(source.architecture, tag)
@@ -335,7 +341,7 @@ def _text_config(
         path = finder.file(home.repo, TEXT_CONFIG_NAME, revision=home.revision)
     else:
         raise CheckpointError(
-            f"{home} holds no {TEXT_CONFIG_NAME} of a text tower, "
+            f"{home or finder.model} holds no {TEXT_CONFIG_NAME} of a text tower, "
             f'and its hf_model_name "{name}" is not a name on the hub'
         )
     if not is_text_config(path):
@@ -351,6 +357,8 @@ def _tokenizer(
 ) -> Path:
     """Return the directory of the tokenizer's files, or CLIP's own vocabulary file."""
     name = text_cfg.get("hf_tokenizer_name")
+    if home is None and name and Path(name).is_absolute():
+        return Path(name)
     if isinstance(home, Path) and (name or not is_open_clip_installed()):
         return home
     if not name:

@@ -52,6 +52,25 @@ def read_config(path: Path) -> dict[str, Any]:
     return join_own(content, content.get("clipkit_cfg") or {})
 
 
+def read_architecture(path: Path) -> dict[str, Any]:
+    """Return the config of an architecture of one's own.
+
+    Args:
+        path: A JSON file: a model config alone, as in open_clip's ``model_configs``, or "model_cfg"
+            and "preprocess_cfg" as in a checkpoint.
+
+    Returns:
+        A dict with a complete "model_cfg".
+
+    Raises:
+        CheckpointError: If it cannot be read or is not such a file.
+    """
+    content = read_json_object(path, CheckpointError)
+    config = content if isinstance(content.get("model_cfg"), dict) else {"model_cfg": content}
+    check_model_cfg(config["model_cfg"], path)
+    return config
+
+
 def check_model_cfg(model_cfg: Mapping[str, Any], path: Path) -> None:
     """Refuse a model config without its main parts.
 

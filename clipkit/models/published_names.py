@@ -96,7 +96,10 @@ def resolve_architecture(name: str) -> str:
         for spelling in table:
             if normalize_name(spelling) == wanted:
                 return spelling
-    raise CheckpointError(f'open_clip has no architecture "{name}"{suggest_architectures(name)}')
+    raise CheckpointError(
+        f'open_clip has no architecture "{name}"{suggest_architectures(name)}; one of your own is '
+        f'a JSON file, as in "{name}.json"'
+    )
 
 
 def _tables() -> Iterator[Mapping[str, Architecture]]:

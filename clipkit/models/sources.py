@@ -12,7 +12,8 @@ What names mean, first match wins:
     a DIRECTORY with a lora.safetensors, or such a file
                                      an adapter (LoRA) and the base model that it names; where that
                                      is a path, DIRECTORY/base is the base model, or a link to it
-    ARCHITECTURE=FILE                a weights file and its architecture: "ViT-B-32=epoch_32.pt"
+    ARCHITECTURE=FILE                a weights file and its architecture: "ViT-B-32=epoch_32.pt", or
+                                     "mine.json=epoch_32.pt" by a config in open_clip's words
     a weights FILE                   only if the config of such a directory lies beside it
     ARCHITECTURE/TAG                 published weights, "ViT-B-32/laion2b_s34b_b79k"; case and
                                      separators do not matter, and "open_clip:", OpenAI's
@@ -85,7 +86,7 @@ class FileSource:
     """A weights file whose architecture the name says."""
 
     name: str
-    architecture: str
+    architecture: str  # a name of open_clip's, or the path of a JSON file
     path: Path
 
 
@@ -257,7 +258,12 @@ def _resolve_file(architecture: str, file: str) -> FileSource:
     absolute = expand_home(file).absolute()
     if not absolute.is_file():
         raise CheckpointError(f"there is no file {absolute}")
-    name = resolve_architecture(architecture)
+    if architecture.endswith(".json"):
+        name = str(expand_home(architecture).absolute())
+        if not Path(name).is_file():
+            raise CheckpointError(f"there is no file {name}, which is to describe {absolute}")
+    else:
+        name = resolve_architecture(architecture)
     return FileSource(f"{name}={absolute}", name, absolute)
 
 

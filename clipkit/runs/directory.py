@@ -71,6 +71,17 @@ _FREE_KEYS = frozenset(
 )
 
 
+def lone_tasks() -> Iterator[str]:
+    """Yield what is wrong if Slurm started several of this process that do not know each other."""
+    count = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if count != "1" and "WORLD_SIZE" not in os.environ:
+        yield (
+            f"Slurm started this {count} times, and each of them is a run by itself: of srun's "
+            "tasks one a machine starts torchrun, and torchrun a process a GPU "
+            "(docs/cluster/train.sbatch)"
+        )
+
+
 @contextmanager
 def claimed_directory(config: RunConfig, *, extend: bool = False) -> Iterator[RunConfig]:
     """Make or enter the directory of a run, for this run alone.
@@ -97,6 +108,7 @@ def claimed_directory(config: RunConfig, *, extend: bool = False) -> Iterator[Ru
         raise InputError(f"output {directory} cannot be made: {error.strerror}") from error
     held = TrainingError(
         f"another process trains in {directory}: wait for it, or choose another output"
+        + "".join(f". {line}" for line in lone_tasks())
     )
     with ExitStack() as stack:
         try:

@@ -41,6 +41,7 @@ from clipkit.runs.extension_plan import PlannedExtension, plan_extension
 from clipkit.runs.given import Given
 from clipkit.runs.preflight_report import PreflightReport, size_text
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
+from clipkit.runs.start_check import architecture_warnings
 from clipkit.runtime.torch_device import choose_device
 from clipkit.training.batch import Batch
 from clipkit.training.config import CONFIG_RULE, Precision, RunConfig
@@ -136,9 +137,11 @@ def _check(
         # A part may say the same where the whole does not.
         num_captions=None if train_part else train.num_different_captions,
         num_classes=0 if data.stream else len(data.train.class_names),
+        is_validated=data.validation is not None,
     )
     warnings += _warn_unreadable(config, data, train, num_read=len(read))
     warnings += data_warnings(config, data)
+    warnings += architecture_warnings(config, towers.model_cfg)
     warnings += settings_warnings(
         config,
         num_pairs=data.num_drawn,

@@ -36,6 +36,7 @@ def check_settings(
     embed_dim: int,
     num_captions: int | None = None,
     num_classes: int = 0,
+    is_validated: bool = False,
 ) -> None:
     """Raise if a run cannot learn anything, whatever its images show.
 
@@ -45,6 +46,7 @@ def check_settings(
         embed_dim: Dimensions of the towers' shared space.
         num_captions: Different captions among them; None if they were not read.
         num_classes: Of the images; 0: they have none.
+        is_validated: Whether there are pairs to validate on, of files or given from Python.
 
     Raises:
         InputError: If there are too few pairs, captions or classes for a batch, nothing is
@@ -95,10 +97,10 @@ def check_settings(
             f"loss.matryoshka_dims must be at most {embed_dim}, the size of the shared space, got "
             f"{max(loss.matryoshka_dims)}"
         )
-    if watch.patience and not (config.data.validation or config.data.validation_fraction):
+    if watch.patience and not is_validated:
         raise InputError(
             "watch.patience ends a run by its validation pairs, and there are none: set "
-            "data.validation or data.validation_fraction, or patience = 0"
+            "data.validation or data.validation_fraction, from Python validation=, or patience = 0"
         )
 
 
@@ -216,8 +218,16 @@ def _step_warnings(config: RunConfig, num_steps: int) -> Iterator[str]:
         )
     name, share, usual = "warmup_fraction", optimizer.warmup_fraction, 0.1
     if optimizer.warmup_steps:
-        name, share, usual = "warmup_steps", optimizer.warmup_steps / num_steps, num_steps // 10
-    if share > 0.5:
+        name, share = "warmup_steps", optimizer.warmup_steps / num_steps
+        usual = max(1, num_steps // 10)
+    if share > 1:
+        reached = (optimizer.lr or 0.0) / share
+        yield (
+            f"optimizer.warmup_steps {optimizer.warmup_steps} is more than the {num_steps} steps "
+            f"of the run: the learning rate rises to its end, where it is {reached:.2g}, and never "
+            f"reaches lr {optimizer.lr:g}; {usual:g} would be usual"
+        )
+    elif share > 0.5:
         yield (
             f"optimizer.{name} {getattr(optimizer, name):g} makes the run end soon after "
             "the learning rate has reached its height, so that it hardly falls again; "

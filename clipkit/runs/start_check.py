@@ -1,7 +1,8 @@
 """What a run refuses before its first step, and what it says and warns of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks
 from clipkit.runs.data import RunData
 from clipkit.runs.data_warnings import data_warnings
+from clipkit.runs.directory import lone_tasks
 from clipkit.runs.settings_check import check_settings, settings_warnings
 from clipkit.training.config import RunConfig
 from clipkit.training.distributed import Ranks
@@ -47,6 +49,7 @@ def check_start(
         # The first pairs of a stream may well be of one class.
         num_captions=1 if not data.stream and _has_one_caption(data.train, tokenizer) else None,
         num_classes=0 if data.stream else len(data.train.class_names),
+        is_validated=data.validation is not None,
     )
     if callbacks is None:
         return
@@ -59,10 +62,51 @@ def check_start(
         most_drawn=max(data.draws.weights),
         logit_bias=towers.logit_bias,
     )
-    for line in warnings + data_warnings(config, data):
+    own = architecture_warnings(config, towers.model_cfg)
+    for line in (*lone_tasks(), *own, *warnings, *data_warnings(config, data)):
         callbacks.warn(line)
     if data.skipped:
         callbacks.say(f"{count_pairs(data.skipped)} pairs are left out: {list_some(data.skipped)}")
+
+
+def architecture_warnings(config: RunConfig, model_cfg: Mapping[str, Any]) -> Iterator[str]:
+    """Yield warnings of what an architecture does not bring to a run from scratch.
+
+    Args:
+        config: The run.
+        model_cfg: The config of its towers, in open_clip's words.
+
+    Yields:
+        A sentence for each encoder that is locked with random weights, or that open_clip_train
+        would begin with weights of the hub, and of a patch dropout that is not used; none with a
+        base model.
+    """
+    if not config.is_from_scratch:
+        return
+    for tower, is_locked in (("image", config.model.lock_image), ("text", config.model.lock_text)):
+        if is_locked:
+            yield (
+                f"model.lock_{tower} keeps an encoder that has random weights as it is, for "
+                "training from scratch loads none: the other encoder learns to follow noise; begin "
+                f"with a model.base that has trained weights, or set lock_{tower} = false"
+            )
+    text, vision = model_cfg["text_cfg"], model_cfg["vision_cfg"]
+    if vision.get("patch_dropout") and not config.model.patch_dropout:
+        share = vision["patch_dropout"]
+        yield (
+            f"the architecture's patch_dropout {share:g} is not used: set model.patch_dropout = "
+            f"{share:g}, which is what counts here"
+        )
+    for tower, is_trained in (
+        ("image", vision.get("timm_model_pretrained")),
+        ("text", text.get("hf_model_name") and text.get("hf_model_pretrained", True)),
+    ):
+        if is_trained:
+            yield (
+                f"the {tower} encoder begins with random weights, and in open_clip_train this "
+                "architecture begins with trained ones of the hub: for these make a model.base of "
+                'open_clip\'s model (docs/coming_from.md, "Encoders with weights of their own")'
+            )
 
 
 def batch_norm_warnings(towers: Towers, ranks: Ranks, device: torch.device) -> Iterator[str]:

@@ -77,9 +77,8 @@ class OptimizerConfig:
     # written as the model; 0: none, the model is the weights as they are.
     ema_decay: PartialShare = 0.0
     warmup_steps: Count = 0  # instead of warmup_fraction; 0: by the fraction
-    cooldown_fraction: Share = (
-        0.0  # with "constant": the last share of steps, in which it falls to 0
-    )
+    # With "constant": the last share of steps, in which it falls to 0 along a line.
+    cooldown_fraction: Share = 0.0
     image_lr_factor: Positive = 1.0  # multiplies the learning rate of the image encoder
     text_lr_factor: Positive = 1.0  # and of the text encoder
     # Layer-wise learning rates: that of a layer is layer_decay times the next one's, up to the

@@ -28,7 +28,10 @@ def absolute_model(name: Any, folder: Path) -> Any:
     """Return a model's name with its path made absolute, if there is something at that path."""
     if not isinstance(name, str) or name == "starter":
         return name
-    for prefix in ("", "local-dir:", f"{name.partition('=')[0]}="):
+    architecture, is_named, file = name.partition("=")
+    if is_named and architecture.endswith(".json"):
+        return f"{absolute_path(architecture, folder)}={absolute_path(file, folder)}"
+    for prefix in ("", "local-dir:", f"{architecture}="):
         path = name.removeprefix(prefix)
         if path and name.startswith(prefix) and _exists(folder / expand_home(path)):
             return prefix + absolute_path(path, folder)

@@ -96,8 +96,20 @@ def test_names_may_come_from_a_file(write: Write, tmp_path: Path) -> None:
     assert source.class_names == ("tench", "shark")
     assert [source[row].captions for row in range(2)] == [("tench",), ("shark",)]
     assert said == []
-    with pytest.raises(InputError, match=r"'tench', 'n1' and 'n2': .* names that differ by data\."):
-        _told(folder, ClassNames(tmp_path / "names.json", {"n1": "tench", "n2": "tench"}, ()))
+
+
+def test_folders_that_a_file_gives_one_name_are_one_class(write: Write, tmp_path: Path) -> None:
+    # As in ImageNet, whose list has a bird and a machine that are called "crane".
+    folder = write({f"ds/n{number}/a.png": image(number) for number in range(4)}) / "ds"
+    names = ClassNames(tmp_path / "names.txt", {}, ("crane", "boat", "crane", "owl"))
+    source, said = _told(folder, names)
+    assert source.class_names == ("crane", "boat", "owl")
+    assert [source.label(row) for row in range(4)] == [0, 1, 0, 2]
+    assert [source.class_name(row) for row in range(4)] == ["crane", "boat", "crane", "owl"]
+    assert said == [
+        f"warning: {folder}: 4 folders have 3 different names by {names.path}, and those of one "
+        "name are one class: n0 and n2 are crane"
+    ]
 
 
 def test_numbers_taken_off_and_odd_names_are_said(write: Write) -> None:

@@ -309,6 +309,21 @@ def test_ten_thousand_classes(tmp_path: Path) -> None:
     assert any("9999 of 10000 classes have no image" in line for line in report.warnings)
 
 
+def test_folders_whose_names_are_in_a_file_are_not_asked_for_words(tmp_path: Path) -> None:
+    for folder in ("n01440764", "n01443537", "red_fox", "red-fox"):
+        (tmp_path / "ds" / folder).mkdir(parents=True)
+        save_image(tmp_path / "ds" / folder / "a.png", (200, 0, 0))
+    names = tmp_path / "names.txt"
+    names.write_text("red\nblue\nred\ngreen\n")
+    options = bare(layout=PairLayout(class_names=str(names)))
+    told: list[str] = []
+    report = clipkit.evaluate(
+        FakeEncoder(), str(tmp_path / "ds"), options, callbacks=Callbacks(told.append, told.append)
+    )
+    assert report.metrics["acc1"] == 0.25  # of two classes of one name the first is right
+    assert not [line for line in told if "WordNet" in line or "without their numbers" in line]
+
+
 def write_table(path: Path, folders: Path, *rows: tuple[str, str], column: str = "kind") -> Path:
     lines = [f"{folders / name},{label}" for name, label in rows]
     path.write_text("\n".join([f"filepath,{column}", *lines]))

@@ -267,6 +267,17 @@ def test_the_folder_of_a_file_is_where_its_text_tower_is_looked_for(
     assert towers.model.text.config.model_type == "bert"
 
 
+def test_a_text_tower_of_a_folder_named_by_its_whole_path_is_found(
+    family: Callable[[str], Family], tmp_path: Path
+) -> None:
+    folder = str(family("hf-text").directory)
+    text_cfg: dict[str, Any] = {"hf_model_name": folder, "hf_tokenizer_name": folder}
+    text_cfg |= {"hf_proj_type": "linear", "hf_pooler_type": "mean_pooler", "context_length": 16}
+    towers = build_towers(_write_config(tmp_path, text_cfg=text_cfg), seed=0)
+    assert towers.model.text.config.model_type == "bert"
+    assert towers.tokenizer_source == Path(folder)
+
+
 def test_a_timm_tower_is_not_fetched(
     family: Callable[[str], Family], tmp_path: Path, no_network: list[str]
 ) -> None:

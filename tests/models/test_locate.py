@@ -1,6 +1,7 @@
 """Located files and what goes with them: QuickGELU and preprocess, whatever names the weights."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from clipkit.errors import CheckpointError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.known_models import known_architectures
 from clipkit.models.locate import locate, newest_epoch
+from clipkit.models.open_clip_config import DEFAULT_PREPROCESS
 from clipkit.models.sources import FileSource, resolve_source
 from clipkit.models.towers import Towers
 from tests.models.conftest import (
@@ -105,6 +108,52 @@ def test_a_file_computes_with_the_activation_of_its_architecture(
     files = locate(resolve_source(f"{architecture}={file}"))
 
     assert files.model_cfg.get("quick_gelu", False) is architecture.endswith("quickgelu")
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_file_has_the_architecture_that_a_json_file_describes(
+    family: Callable[[str], Family], is_whole: bool, tmp_path: Path
+) -> None:
+    """As --model NAME and --pretrained epoch_K.pt of an architecture of one's own."""
+    case = family("ViT-B-32-quickgelu")
+    config = {"model_cfg": case.model_cfg, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}
+    (tmp_path / "mine.json").write_text(json.dumps(config if is_whole else case.model_cfg))
+    state = {f"module.{name}": value for name, value in case.model.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "epoch_3.pt")
+    source = resolve_source(f"{tmp_path}/mine.json={tmp_path}/epoch_3.pt")
+
+    files, towers = locate(source), load_towers(source)
+
+    assert source.name == f"{tmp_path}/mine.json={tmp_path}/epoch_3.pt"
+    assert files.preprocess_cfg["mean"] == ([0.5] * 3 if is_whole else DEFAULT_PREPROCESS["mean"])
+    with torch.inference_mode():
+        image = towers.image_features(case.pixel_values)
+        assert largest_difference(image, case.model.encode_image(case.pixel_values)) <= 1e-5
+
+
+def test_a_described_text_tower_has_its_folder_or_that_of_the_json_file(
+    family: Callable[[str], Family], tmp_path: Path
+) -> None:
+    case = family("hf-text")
+    torch.save({"state_dict": case.model.state_dict()}, tmp_path / "epoch_0.pt")
+    named = {"hf_model_name": str(case.directory), "hf_tokenizer_name": str(case.directory)}
+    model_cfg = {**case.model_cfg, "text_cfg": {**case.model_cfg["text_cfg"], **named}}
+    (tmp_path / "mine.json").write_text(json.dumps(model_cfg))
+    apart = locate(resolve_source(f"{tmp_path}/mine.json={tmp_path}/epoch_0.pt"))
+    assert apart.tokenizer == apart.text_config == case.directory
+
+    shutil.copyfile(tmp_path / "mine.json", case.directory / "mine.json")
+    beside = locate(resolve_source(f"{case.directory}/mine.json={tmp_path}/epoch_0.pt"))
+    assert beside.tokenizer == beside.text_config == case.directory
+
+
+def test_a_json_file_that_is_no_architecture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "epoch_3.pt").touch()
+    with pytest.raises(CheckpointError, match=r"there is no file .*/mine.json"):
+        resolve_source(f"{tmp_path}/mine.json={tmp_path}/epoch_3.pt")
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r'mine.json has no valid "embed_dim"'):
+        locate(resolve_source(f"{tmp_path}/mine.json={tmp_path}/epoch_3.pt"))
 
 
 def test_a_published_file_gets_its_tags_activation_whatever_the_name_says(

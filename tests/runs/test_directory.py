@@ -211,6 +211,21 @@ def test_a_second_run_in_the_same_process_is_refused(config: RunConfig) -> None:
         pass  # once it has ended there is room
 
 
+def test_tasks_of_slurm_that_do_not_know_each_other_are_named(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What srun sets in each of the tasks of a step.
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    with (
+        claimed_directory(config),
+        pytest.raises(
+            TrainingError, match=r"another output\. Slurm started this 8 times, .* torchrun"
+        ),
+        claimed_directory(config),
+    ):
+        pass
+
+
 def _hold(config: RunConfig, connection: Connection) -> None:
     with claimed_directory(config):
         connection.send("held")

@@ -20,6 +20,7 @@ from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import OptimizerConfig, RunConfig
 from clipkit.training.loop import Validation
 from clipkit.training.optimizer import learning_rate
+from tests.runs.clipkit_process import run_ranks
 from tests.runs.conftest import WriteRun, final_weights, save_captions_folder
 
 # Tiny runs are warned of: few steps, small batches, few pairs to validate on.
@@ -92,6 +93,54 @@ def test_a_constant_run_that_is_extended_ends_as_one_that_was_told_so(
     assert final_weights(extended) == final_weights(whole) != before
     assert list(rates(config)) == list(range(num_steps))
     assert set(list(rates(config).values())[3:]) == {0.001}
+
+
+@pytest.mark.slow
+def test_it_ends_so_with_averages_accumulation_and_hard_negatives_too(
+    write_run: WriteRun,
+) -> None:
+    settings = {
+        **DROPPED,
+        "optimizer": {**CONSTANT["optimizer"], "ema_decay": 0.9},
+        "compute": {"accumulate_batches": 2},
+        "data": {"hard_negatives": 0.25},
+    }
+    whole, extended = (write_run(name, **settings) for name in ("whole", "extended"))
+    train(changed(RunConfig.from_toml(whole), compute={"epochs": 4}))
+    config = RunConfig.from_toml(extended)
+    train(config)
+    extend(changed(config, compute={"epochs": 4}))
+    assert final_weights(extended) == final_weights(whole)
+
+
+@pytest.mark.slow
+def test_it_ends_so_on_several_processes_too(write_run: WriteRun, tmp_path: Path) -> None:
+    whole, extended = (write_run(name, **CONSTANT, **DROPPED) for name in ("whole", "extended"))
+    more = ("--set", "compute.epochs=4")
+    for words in (("train", whole, *more), ("train", extended), ("train", extended, *more)):
+        asked = ["--extend"] if words == ("train", extended, *more) else []
+        ended = run_ranks([*words, *asked], tmp_path, world_size=2)
+        assert [each.status for each in ended] == [0, 0], ended[0].err
+    assert final_weights(extended) == final_weights(whole)
+
+
+@pytest.mark.slow
+def test_from_a_damaged_checkpoint_on_it_is_the_one_before_that_is_extended(
+    write_run: WriteRun,
+) -> None:
+    watch = {"watch": {"checkpoint_steps": 3}}
+    whole, extended = (write_run(name, **CONSTANT, **watch) for name in ("whole", "extended"))
+    train(changed(RunConfig.from_toml(whole), compute={"epochs": 3}))
+    config = RunConfig.from_toml(extended)
+    train(config)
+    state = checkpoint(config, 10) / STATE
+    state.write_bytes(state.read_bytes()[:-1])
+
+    report, lines = extend(changed(config, compute={"epochs": 3}))
+
+    assert report is not None and report.extensions == (9,)
+    assert "extending the run after step 9, to step 15" in "".join(lines)
+    assert final_weights(extended) == final_weights(whole)
 
 
 @pytest.mark.slow

@@ -123,6 +123,18 @@ def test_a_validation_image_that_cannot_be_decoded_has_its_number_as_its_name(
     assert list(report.bad) == ["validation[0]"]
 
 
+def test_patience_goes_by_validation_pairs_that_are_given(
+    config: Callable[..., RunConfig],
+) -> None:
+    patient = config(watch={"patience": 1})
+    found = clipkit.check(patient, dataset=Noise(), validation=Noise(20), callbacks=QUIET)
+    assert found.validation is not None
+    report = clipkit.train(patient, dataset=Noise(), validation=Noise(20), callbacks=QUIET)
+    assert report.num_validated == 20
+    with pytest.raises(InputError, match=r"none: .*validation=, or patience = 0"):
+        clipkit.train(config("none", watch={"patience": 1}), dataset=Noise(), callbacks=QUIET)
+
+
 def test_features_of_a_locked_encoder_are_computed_once(config: Callable[..., RunConfig]) -> None:
     changes: dict[str, Any] = {"data": {"crop_scale": [1.0, 1.0]}, "model": {"lock_image": True}}
     times: list[int] = []

@@ -117,6 +117,15 @@ def test_a_warm_up_that_takes_most_of_the_run_is_named() -> None:
     assert settings_warnings(_change(TUNING, optimizer={"warmup_fraction": 0.5}), **SIZES) == []
 
 
+def test_a_warmup_that_the_run_never_ends_is_named_so() -> None:
+    # open_clip's default of 10 000 steps; 5 epochs of 78 steps reach 390 / 10 000 of lr
+    warned = _only(_change(TUNING, optimizer={"warmup_steps": 10_000}))
+    assert warned == (
+        "optimizer.warmup_steps 10000 is more than the 390 steps of the run: the learning rate "
+        "rises to its end, where it is 3.9e-07, and never reaches lr 1e-05; 39 would be usual"
+    )
+
+
 def test_a_bias_that_cannot_reach_its_place_is_named() -> None:
     sigmoid = _change(SCRATCH, loss={"kind": "sigmoid"})
     sentence = _only(sigmoid, logit_bias=-10.0)
@@ -264,7 +273,7 @@ def test_all_that_is_wrong_is_named_the_rate_first() -> None:
     ],
 )
 def test_what_cannot_work_is_refused(
-    config: RunConfig, sizes: dict[str, int], problem: str
+    config: RunConfig, sizes: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(InputError, match=problem):
         check_settings(config, **{"num_pairs": 5000, "embed_dim": 512, **sizes})
@@ -281,9 +290,13 @@ def test_what_cannot_work_is_refused(
         _change(
             TUNING, model={"lock_image": True, "unlocked_image_groups": 1, "patch_dropout": 0.5}
         ),
-        _change(TUNING, watch={"patience": 1}, data={"validation": (SourceConfig("more"),)}),
     ],
 )
 def test_what_can_work_is_not_refused(config: RunConfig) -> None:
     check_settings(config, num_pairs=5000, embed_dim=512, num_captions=2)
     check_settings(config, num_pairs=5000, embed_dim=512)
+
+
+def test_patience_goes_by_the_pairs_that_are_there_wherever_they_come_from() -> None:
+    config = _change(TUNING, watch={"patience": 1})  # as with validation= from Python
+    check_settings(config, num_pairs=5000, embed_dim=512, is_validated=True)

@@ -213,6 +213,13 @@ def test_a_name_that_is_no_path_stays_a_name(read_run: ReadRun, tmp_path: Path, 
     assert read_run(f'[model]\nbase = "{start}"\n[data]\ntrain = "a"').model.base == start
 
 
+def test_both_paths_of_a_described_file_count_from_the_run(
+    read_run: ReadRun, tmp_path: Path
+) -> None:
+    config = read_run('output = "run"\n[model]\nbase = "mine.json=logs/epoch_3.pt"\n')
+    assert config.model.base == f"{tmp_path / 'mine.json'}={tmp_path / 'logs/epoch_3.pt'}"
+
+
 def test_an_architecture_is_a_path_if_it_ends_so(
     read_run: ReadRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

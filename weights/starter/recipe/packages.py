@@ -147,7 +147,7 @@ PACKAGES: tuple[Package, ...] = (
         "1:1.07.4-11",
         "fonts-liberation_1%3a1.07.4-11_all.deb",
         "efd381517f958b01969343634ffcbdd60056be7779af84c6f53a005090430204",
-        "OFL-1.1",
+        "GPL-2 with exceptions for fonts",
         "training",
     ),
     Package(
@@ -156,7 +156,7 @@ PACKAGES: tuple[Package, ...] = (
         "1:0.5.1-3",
         "fonts-breip_1%3a0.5.1-3_all.deb",
         "1f0ea903300b89cb55d107ee4a12be82118ada0384d8bd9db0aad8e1f8c1aa49",
-        "OFL-1.1",
+        "OFL-1.0",
         "training",
     ),
     Package(
