@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from clipkit.arguments import check_kind
+from clipkit.data.map_style import MapStyleDataset
 from clipkit.errors import ClipkitError, InputError, TrainingError
 from clipkit.files import exclusive_lock
 from clipkit.progress import CALLBACKS_RULE, Callbacks, keep_warnings
@@ -39,6 +40,7 @@ from clipkit.runs.sweep_report import (
     write_sweep,
 )
 from clipkit.training.config import CONFIG_RULE, RunConfig
+from clipkit.training.loss_function import LossFunction
 
 _FEATURES_NAME = "features"
 _LOCK_NAME = ".lock"
@@ -104,7 +106,13 @@ class SweepCheck:
 
 
 def sweep(
-    config: RunConfig, values: Mapping[str, Sequence[Any]], *, callbacks: Callbacks | None = None
+    config: RunConfig,
+    values: Mapping[str, Sequence[Any]],
+    *,
+    dataset: MapStyleDataset | None = None,
+    validation: MapStyleDataset | None = None,
+    loss: LossFunction | None = None,
+    callbacks: Callbacks | None = None,
 ) -> SweepReport:
     """Train a run for each combination of values, one after another, and compare them.
 
@@ -116,6 +124,9 @@ def sweep(
     Args:
         config: The run; the values replace its settings, its output is the directory of the sweep.
         values: Of each setting, as ``{"optimizer.lr": [1e-6, 1e-5]}``; several make a grid.
+        dataset: Pairs in memory that all runs train on, as train takes them.
+        validation: Pairs in memory that all are compared by, likewise.
+        loss: A loss of one's own, likewise.
         callbacks: As train takes them.
 
     Returns:
@@ -128,7 +139,8 @@ def sweep(
         MissingExtraError: If torch is not installed.
     """
     check_kind(callbacks or Callbacks(), "on_step", CALLBACKS_RULE)
-    points = _points(config, values)
+    given = Given(dataset, validation, loss)
+    points = _points(config, values, given)
     callbacks = keep_warnings(callbacks or Callbacks(), [])
     directory = Path(points[0].config.output).parent
     _claim(directory)
@@ -138,17 +150,26 @@ def sweep(
             if (Path(point.config.output) / CONFIG_NAME).is_file():
                 with claimed_directory(point.config):  # refuses other settings before all
                     pass
-        return _train_all(directory, points, callbacks)
+        return _train_all(directory, points, given, callbacks)
 
 
 def check_sweep(
-    config: RunConfig, values: Mapping[str, Sequence[Any]], *, callbacks: Callbacks | None = None
+    config: RunConfig,
+    values: Mapping[str, Sequence[Any]],
+    *,
+    dataset: MapStyleDataset | None = None,
+    validation: MapStyleDataset | None = None,
+    loss: LossFunction | None = None,
+    callbacks: Callbacks | None = None,
 ) -> SweepCheck:
     """Look at the data of every run of a sweep and try a few steps; nothing is written.
 
     Args:
         config: As sweep takes it.
         values: As sweep takes them.
+        dataset: Likewise.
+        validation: Likewise.
+        loss: Likewise.
         callbacks: As check takes them.
 
     Returns:
@@ -157,16 +178,25 @@ def check_sweep(
     Raises:
         InputError: If a value is wrong, or a run cannot be trained.
     """
-    points = _points(config, values)
+    points = _points(config, values, Given(dataset, validation, loss))
     return SweepCheck(
         tuple(
-            (point.settings, check(point.config, callbacks=callbacks or Callbacks()))
+            (
+                point.settings,
+                check(
+                    point.config,
+                    dataset=dataset,
+                    validation=validation,
+                    loss=loss,
+                    callbacks=callbacks or Callbacks(),
+                ),
+            )
             for point in points
         )
     )
 
 
-def _points(config: RunConfig, values: Mapping[str, Sequence[Any]]) -> list[_Point]:
+def _points(config: RunConfig, values: Mapping[str, Sequence[Any]], given: Given) -> list[_Point]:
     """Return the runs of a sweep, resolved, after checks that need no data."""
     check_kind(config, "compute", CONFIG_RULE)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -187,11 +217,12 @@ def _points(config: RunConfig, values: Mapping[str, Sequence[Any]]) -> list[_Poi
     ]
     points = [_Point(some, _with(config, base.output, some)) for some in combinations]
     for point in points:
+        given.check(point.config)
         data = with_validation_splits(point.config).data
-        if not data.validation and not data.validation_fraction:
+        if given.validation is None and not data.validation and not data.validation_fraction:
             raise InputError(
                 "a sweep compares runs by their validation pairs, and there are none: set "
-                "data.validation or data.validation_fraction"
+                "data.validation or data.validation_fraction, from Python validation="
             )
     for first, second in itertools.combinations(points, 2):
         if replace(first.config, output="-") == replace(second.config, output="-"):
@@ -242,7 +273,9 @@ def _claim(directory: Path) -> None:
         raise InputError(f"output {directory} holds {what}: choose another output for the sweep")
 
 
-def _train_all(directory: Path, points: Sequence[_Point], callbacks: Callbacks) -> SweepReport:
+def _train_all(
+    directory: Path, points: Sequence[_Point], given: Given, callbacks: Callbacks
+) -> SweepReport:
     rows = [SweepRow(point.settings, point.config.output, "waiting") for point in points]
     own = {Path(point.config.output).name for point in points}
     ended = {path.parent.name for path in directory.glob(f"*/{REPORT_NAME}")}
@@ -250,7 +283,7 @@ def _train_all(directory: Path, points: Sequence[_Point], callbacks: Callbacks) 
     write_sweep(sweep_report)
     for number, point in enumerate(points):
         callbacks.say(f"run {number + 1} of {len(points)}: {_text(point.settings)}")
-        rows[number] = _train_one(directory, point, callbacks)
+        rows[number] = _train_one(directory, point, given, callbacks)
         sweep_report = replace(sweep_report, rows=tuple(rows))
         write_sweep(sweep_report)
         if rows[number].status == "stopped":
@@ -258,11 +291,11 @@ def _train_all(directory: Path, points: Sequence[_Point], callbacks: Callbacks) 
     return sweep_report
 
 
-def _train_one(directory: Path, point: _Point, callbacks: Callbacks) -> SweepRow:
+def _train_one(directory: Path, point: _Point, given: Given, callbacks: Callbacks) -> SweepRow:
     row = SweepRow(point.settings, point.config.output, "failed")
     try:
         features = directory / _FEATURES_NAME / _inputs_name(point.config)
-        report = train_given(point.config, Given(features=features), callbacks=callbacks)
+        report = train_given(point.config, replace(given, features=features), callbacks=callbacks)
     except (ClipkitError, MemoryError, torch.OutOfMemoryError) as error:
         problem = " ".join(f"{error}".split()) or type(error).__name__
         callbacks.warn(f"{_text(point.settings)} failed: {problem}")

@@ -403,3 +403,30 @@ def test_a_dataset_that_cannot_be_sent_to_workers_is_refused(
     dataset = Noise(transform=lambda image: image)
     with pytest.raises(InputError, match=r"cannot be sent to worker processes .* pickled"):
         clipkit.train(config(data={"workers": 1}), dataset=dataset, callbacks=QUIET)
+
+
+def test_a_sweep_trains_each_run_on_what_is_given(config: Callable[..., RunConfig]) -> None:
+    given: dict[str, Any] = {"dataset": Noise(), "validation": Noise(20), "loss": infonce}
+    values = {"optimizer.lr": [1e-4, 1e-3]}
+
+    found = clipkit.check_sweep(config("sweep"), values, **given, callbacks=QUIET)
+    swept = clipkit.sweep(config("sweep"), values, **given, callbacks=QUIET)
+
+    assert [report.validation is not None for _, report in found.runs] == [True, True]
+    for row in swept.rows:
+        alone = config(f"{row.settings}", optimizer={"lr": row.settings["optimizer.lr"]})
+        report = clipkit.train(alone, **given, callbacks=QUIET)
+        assert (Path(row.directory) / "final" / NAME).read_bytes() == weights(report)
+
+
+def test_a_sweep_that_is_given_too_much_is_refused_before_anything_is_written(
+    config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    twice = config(data={"validation_fraction": 0.2})
+    with pytest.raises(InputError, match="pairs to validate on twice"):
+        clipkit.sweep(
+            twice, {"seed": [0, 1]}, dataset=Noise(), validation=Noise(20), callbacks=QUIET
+        )
+    with pytest.raises(InputError, match=r"validation pairs, and there are none: .* validation="):
+        clipkit.sweep(config(), {"seed": [0, 1]}, dataset=Noise(), callbacks=QUIET)
+    assert not Path(twice.output).exists()
