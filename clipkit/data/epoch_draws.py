@@ -15,6 +15,9 @@ from clipkit.errors import InputError
 
 # Parts of seeds, so that these random numbers differ from others that the run's seed gives.
 _TURNS, _SHUFFLE = 0x706C, 0x6570
+# Multiples of it are spread evenly between whole numbers, however many there are.
+_GOLDEN = (5**0.5 - 1) / 2
+_ROUNDING = 1e-9  # of sums of amounts, which may end just below a whole number
 _MAX_DRAWN = 1 << 31  # pairs: 16 GiB of their numbers alone
 
 
@@ -23,7 +26,7 @@ class EpochDraws:
     """How often an epoch draws each pair: groups of pairs, each with a weight."""
 
     sizes: tuple[int, ...]  # (G,), pairs of each group
-    weights: tuple[float, ...]  # (G,), how often each pair of a group is drawn; see epoch_order
+    weights: tuple[float, ...]  # (G,), how often an epoch draws each pair of a group
     rows: NDArray[np.int64] | None = None  # (N,), of the groups one after the other; None: 0..N-1
 
     @property
@@ -39,9 +42,19 @@ class EpochDraws:
         return len(self.order(seed=0, epoch=0))
 
     def order(self, *, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the rows that an epoch trains on, shuffled, as :func:`epoch_order` does."""
-        places = epoch_order(self.sizes, self.weights, seed=seed, epoch=epoch)
-        return places if self.rows is None else self.rows[places]
+        """Return the rows that an epoch trains on, shuffled.
+
+        Args:
+            seed: Of the run.
+            epoch: Counted from 0.
+
+        Returns:
+            Of datasets as :func:`epoch_order` returns them, of balanced classes as
+            :func:`balanced_order` does.
+        """
+        if self.rows is None:
+            return epoch_order(self.sizes, self.weights, seed=seed, epoch=epoch)
+        return self.rows[balanced_order(self.sizes, self.weights, seed=seed, epoch=epoch)]
 
     def balanced(self, classes: Sequence[str], strength: float) -> "EpochDraws":
         """Return draws of as many pairs in which rare classes come more often.
@@ -115,12 +128,7 @@ def epoch_order(
     Raises:
         InputError: If their row numbers would not fit in memory.
     """
-    expected = sum(size * weight for size, weight in zip(sizes, weights, strict=True))
-    if expected > _MAX_DRAWN:
-        raise InputError(
-            f"an epoch may draw up to {_MAX_DRAWN:,} pairs, with these weights it were "
-            f"{expected:.3g}: lower the weights of the largest datasets"
-        )
+    _check_number(sum(size * weight for size, weight in zip(sizes, weights, strict=True)))
     drawn, start = [np.empty(0, dtype=np.int64)], 0
     for number, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
         whole = int(weight)
@@ -130,3 +138,53 @@ def epoch_order(
         drawn += [start + np.tile(np.arange(size), whole), start + turns[turn]]
         start += size
     return np.random.default_rng([seed, epoch, 0, _SHUFFLE]).permutation(np.concatenate(drawn))
+
+
+def balanced_order(
+    sizes: Sequence[int], weights: Sequence[float], *, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """Return the rows that an epoch trains on where groups are many and may be small.
+
+    What a group is drawn beyond a whole number goes to it in that share of the epochs, so that
+    rounding adds up to nothing: systematic sampling, from another start in each epoch.
+
+    Args:
+        sizes: How many pairs each group has, 1 or more.
+        weights: How often each pair of a group is drawn, on average over the epochs.
+        seed: Of the run.
+        epoch: Counted from 0.
+
+    Returns:
+        Rows of the groups one after the other, shape (sum of sizes x weights, rounded,), int64,
+        shuffled. The pairs of a group take turns, also from one epoch to the next.
+
+    Raises:
+        InputError: If their row numbers would not fit in memory.
+    """
+    amounts = np.multiply(sizes, weights)
+    _check_number(amounts.sum())
+    # In any order but that of the classes, whose sizes may rise or fall.
+    places = np.random.default_rng([seed, 0, len(sizes), _TURNS]).permutation(len(sizes))
+    edges = np.cumsum(amounts[places])
+    edges *= round(edges[-1]) / edges[-1]
+    counts, before = np.empty(len(sizes), np.int64), np.zeros(len(sizes), np.int64)
+    for each in range(epoch + 1):
+        ends = np.floor(edges + each * _GOLDEN % 1 + _ROUNDING).astype(np.int64)
+        before += counts if each else 0
+        counts[places] = np.diff(ends, prepend=0)
+    drawn, start = [], 0
+    for number, (size, first, count) in enumerate(
+        zip(sizes, before.tolist(), counts.tolist(), strict=True)
+    ):
+        turns = np.random.default_rng([seed, 0, number, _TURNS]).permutation(size)
+        drawn.append(start + turns[np.arange(first, first + count) % size])
+        start += size
+    return np.random.default_rng([seed, epoch, 0, _SHUFFLE]).permutation(np.concatenate(drawn))
+
+
+def _check_number(expected: float) -> None:
+    if expected > _MAX_DRAWN:
+        raise InputError(
+            f"an epoch may draw up to {_MAX_DRAWN:,} pairs, with these weights it were "
+            f"{expected:.3g}: lower the weights of the largest datasets"
+        )

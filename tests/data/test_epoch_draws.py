@@ -76,7 +76,7 @@ def test_balanced_classes_are_drawn_equally_often() -> None:
     counts = Counter[str]()
     for epoch in range(30):
         order = draws.order(seed=3, epoch=epoch)
-        assert abs(len(order) - 100) <= 1
+        assert len(order) == 100
         counts.update(classes[row] for row in order.tolist())
     for name in ("cat", "dog", "owl"):
         assert counts[name] == pytest.approx(1000, abs=30)
@@ -94,9 +94,11 @@ def test_no_pair_of_a_class_is_left_out_for_good() -> None:
 def test_half_strength_is_square_root_sampling() -> None:
     """100 and 4 pairs: their roots are 10 and 2, so 104 draws are 86.7 and 17.3."""
     classes = ["cat"] * 100 + ["owl"] * 4
-    order = EpochDraws((104,), (1.0,)).balanced(classes, 0.5).order(seed=0, epoch=0)
-    counts = Counter(classes[row] for row in order.tolist())
-    assert (counts["cat"], counts["owl"]) == (87, 17)
+    draws = EpochDraws((104,), (1.0,)).balanced(classes, 0.5)
+    rows = (row for epoch in range(30) for row in draws.order(seed=0, epoch=epoch).tolist())
+    counts = Counter(classes[row] for row in rows)
+    assert counts.total() == 30 * 104
+    assert counts["owl"] == pytest.approx(30 * 104 / 6, abs=1.5)
 
 
 def test_a_class_in_two_datasets_is_one_and_weights_still_count() -> None:
@@ -136,8 +138,31 @@ def test_balancing_keeps_the_number_of_draws(
     assert sorted(draws.rows.tolist()) == list(range(sum(sizes)))
     expected = sum(size * weight for size, weight in groups)
     assert sum(np.multiply(draws.sizes, draws.weights)) == pytest.approx(expected)
-    # Each group is rounded to whole pairs, and has one at least.
-    assert abs(draws.num_drawn - expected) <= len(draws.sizes)
+    assert draws.num_drawn == pytest.approx(expected, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1, 1, 3, 1], [1] * 900 + [5] * 100 + [9] * 10, [1] * 200 + [3] * 100 + [30] * 5]
+)
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_rounding_adds_up_to_nothing(sizes: list[int], strength: float) -> None:
+    """Classes of one to three draws an epoch, which rounded by itself each are fewer or more."""
+    classes = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
+    total = sum(sizes)
+    draws = EpochDraws((total,), (1.0,)).balanced(classes, strength)
+    amounts = np.power(sizes, 1 - strength)
+    amounts *= total / amounts.sum()
+    drawn = np.zeros(total, np.int64)
+    for epoch in range(20):
+        counts = np.bincount(draws.order(seed=1, epoch=epoch), minlength=total)
+        assert counts.sum() == total
+        of_classes = np.add.reduceat(counts, np.cumsum([0, *sizes[:-1]]))
+        assert (np.abs(of_classes - amounts) < 1).all()
+        drawn += counts
+        of_classes = np.add.reduceat(drawn, np.cumsum([0, *sizes[:-1]]))
+        assert (np.abs(of_classes - (epoch + 1) * amounts) < 2.5).all()
+        for mine in np.split(drawn, np.cumsum(sizes)[:-1]):
+            assert mine.max() - mine.min() <= 1  # the pairs of a class take turns
 
 
 def test_draws_are_known_by_weights_and_groups() -> None:
