@@ -54,6 +54,13 @@ def read_extensions(directory: Path) -> list[dict[str, Any]]:
     extensions = read_json_object(path, TrainingError).get("extensions")
     if not isinstance(extensions, list):
         raise TrainingError(f"{path} has no list of extensions: put a good copy back to resume")
+    for entry in extensions:
+        known = entry if isinstance(entry, dict) else {}
+        if not isinstance(known.get("step"), int) or not isinstance(known.get("settings"), dict):
+            raise TrainingError(
+                f'{path} is damaged: each extension has a whole number "step" and "settings", got '
+                f"{f'{entry!r}'[:100]}; put a good copy back to resume"
+            )
     return extensions
 
 
@@ -80,11 +87,18 @@ def kept_settings(directory: Path) -> RunConfig:
         Those of its newest extension, if it has any.
 
     Raises:
-        InputError: If they cannot be read.
+        InputError: If run.toml cannot be read.
+        TrainingError: If the extensions cannot be.
     """
     extensions = read_extensions(directory)
     if extensions:  # a kill may have left those before it in run.toml
-        return RunConfig.from_dict(extensions[-1]["settings"], folder=directory).resolve()
+        try:
+            return RunConfig.from_dict(extensions[-1]["settings"], folder=directory).resolve()
+        except InputError as error:
+            path = directory / EXTENSIONS_NAME
+            raise TrainingError(
+                f"{path} is damaged: {error}; put a good copy back to resume"
+            ) from error
     return RunConfig.from_toml(directory / CONFIG_NAME).resolve()
 
 
@@ -122,6 +136,37 @@ def check_is_run(directory: Path) -> None:
         raise InputError(
             f"there is no run in {directory} to extend: put the output of the run that is meant, "
             "or leave out --extend (in Python extend=True) to begin a run there"
+        )
+
+
+def check_has_checkpoint(directory: Path) -> None:
+    """Raise InputError if a run has ended; called where no checkpoint of it is found.
+
+    Args:
+        directory: Of the run.
+    """
+    if read_report(directory) is not None:
+        raise InputError(
+            f"the run in {directory} has no checkpoint that could be trained further: put the "
+            "folder checkpoints back; or train another run from its weights, with its final folder "
+            "as model.base"
+        )
+
+
+def check_all_known(directory: Path, saved: Mapping[str, Any], num_begun: int) -> None:
+    """Raise TrainingError if a checkpoint was extended more often than is written down.
+
+    Args:
+        directory: Of the run.
+        saved: Training state of the checkpoint.
+        num_begun: Extensions that are written down.
+    """
+    num_extensions = saved["progression"].get("num_extensions", 0)
+    if num_extensions > num_begun:
+        raise TrainingError(
+            f"{EXTENSIONS_NAME} in {directory} has {num_begun} extensions of this run, and its "
+            f"newest checkpoint {num_extensions}: put the file back; or train another run from its "
+            "weights, with its final folder as model.base"
         )
 
 

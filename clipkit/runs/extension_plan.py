@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.runs.directory import CHECKPOINTS_NAME, as_before, changed_settings
-from clipkit.runs.extension import check_is_run, check_steps_left, extension_lines, read_extensions
+from clipkit.runs.extension import (
+    check_all_known,
+    check_has_checkpoint,
+    check_is_run,
+    check_steps_left,
+    extension_lines,
+    read_extensions,
+)
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import PairBatches
@@ -68,6 +75,7 @@ def plan_extension(config: RunConfig) -> PlannedExtension | None:
 
     Raises:
         InputError: If there is no run, or they cannot be those of an extension.
+        TrainingError: If what is known of its extensions is damaged or lost.
     """
     directory = Path(config.output)
     if directory.is_dir():
@@ -76,6 +84,9 @@ def plan_extension(config: RunConfig) -> PlannedExtension | None:
     checkpoints = RunCheckpoints(directory / CHECKPOINTS_NAME)
     step, _ = checkpoints.newest_good()
     if step is None:
+        check_has_checkpoint(directory)
         return None
     changes = changed_settings(directory, config)
-    return PlannedExtension(checkpoints.load(step)[1], changes, len(read_extensions(directory)))
+    saved, num_before = checkpoints.load(step)[1], len(read_extensions(directory))
+    check_all_known(directory, saved, num_before)
+    return PlannedExtension(saved, changes, num_before)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.errors import InputError
 from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks, keep_warnings
@@ -33,6 +32,8 @@ from clipkit.runs.directory import (
 from clipkit.runs.extension import (
     Extending,
     add_extension,
+    check_all_known,
+    check_has_checkpoint,
     check_steps_left,
     extension_lines,
     extension_warnings,
@@ -45,7 +46,7 @@ from clipkit.runs.metrics_log import MetricsLog, read_validation
 from clipkit.runs.mining import mine_near_misses
 from clipkit.runs.rate_warnings import schedule_warnings
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
-from clipkit.runs.report import TrainingReport, read_report, trained_share
+from clipkit.runs.report import TrainingReport, trained_share
 from clipkit.runs.start_check import batch_norm_warnings, check_start
 from clipkit.runs.tracking import tracked
 from clipkit.runs.validation import build_measure
@@ -207,6 +208,7 @@ class RankRun:
     def _restore(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         """Resume from a checkpoint, or extend the run from there on."""
         told = self._extending
+        check_all_known(self._directory, saved, told.num_before)
         is_new = bool(told.changes or (told.is_asked and trainer.inputs.changed(saved)))
         num_extensions = told.num_before + is_new
         extends = saved["progression"].get("num_extensions", 0) < num_extensions
@@ -229,12 +231,7 @@ class RankRun:
     def _begin_extended(self, trainer: Trainer) -> None:
         """Begin a run with the settings of its extension, of which there is no checkpoint yet."""
         told = self._extending
-        if read_report(self._directory) is not None:
-            raise InputError(
-                f"the run in {self._directory} has no checkpoint that could be trained further: "
-                f"put the folder {CHECKPOINTS_NAME} back; or train another run from its weights, "
-                "with its final folder as model.base"
-            )
+        check_has_checkpoint(self._directory)
         trainer.state.num_extensions = told.num_before + bool(told.changes)
         if told.changes and self._ranks.rank == 0:
             add_extension(self._directory, 0, self._kept)

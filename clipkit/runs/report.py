@@ -102,12 +102,15 @@ def write_report(report: TrainingReport) -> None:
 
 
 def read_report(directory: Path) -> TrainingReport | None:
-    """Return the report of a run that has ended, None of one that has not."""
+    """Return the report of a run that has ended, None of one that has not.
+
+    A damaged one counts as none: what it had is measured again.
+    """
     try:
         content = read_json_object(directory / REPORT_NAME, TrainingError)
-    except TrainingError:
+        return TrainingReport.from_dict(content)
+    except (TrainingError, AttributeError, KeyError, TypeError, ValueError):
         return None
-    return TrainingReport.from_dict(content)
 
 
 # Shown in this order; what is left out is in report.json.

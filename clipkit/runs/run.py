@@ -159,10 +159,12 @@ def choose_again(
         if not setting.startswith("watch."):
             raise InputError(
                 f"the final weights are chosen by settings of watch, got {setting!r}: for another "
-                "setting train another run"
+                "setting train another run, or extend this one by --extend (in Python extend=True)"
             )
     report = ended_report(folder)
-    if report is None or not (folder / CONFIG_NAME).is_file():
+    if report is not None and not (folder / CONFIG_NAME).is_file():
+        raise InputError(f"{folder} has no {CONFIG_NAME} any more, the run's settings: put it back")
+    if report is None:
         raise InputError(
             f"{folder} is no run that has ended: give the directory of one, in which report.json "
             "lies; one that was interrupted, or whose extension was, is resumed by the command "

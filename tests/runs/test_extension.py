@@ -1,5 +1,6 @@
 """Extending a run: it ends as one that was told so from the beginning, and survives its kills."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from clipkit.errors import InputError
+from clipkit.errors import InputError, TrainingError
 from clipkit.progress import Callbacks, Progress
 from clipkit.runs import rank_run
 from clipkit.runs.extension import EXTENSIONS_NAME
 from clipkit.runs.metrics_log import read_metrics
+from clipkit.runs.preflight import check
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.run import choose_again, train
 from clipkit.training.checkpoints import RunCheckpoints
@@ -257,3 +259,58 @@ def test_early_stopping_counts_anew_and_extensions_go_on(
     assert third is not None
     assert (second.step, second.best_step, second.extensions) == (12, 4, (8,))
     assert (third.step, third.best_step, third.extensions) == (16, 4, (8, 12))
+
+
+@pytest.mark.slow
+def test_damaged_extensions_are_named_and_lost_ones_missed(write_run: WriteRun) -> None:
+    config = RunConfig.from_toml(write_run(**CONSTANT))
+    train(config)
+    extended = changed(config, compute={"epochs": 3})
+    extend(extended)
+    path = Path(config.output) / EXTENSIONS_NAME
+    more = changed(config, compute={"epochs": 4})
+    good = path.read_text()
+    for damaged, problem in {
+        '{"extensions": [{}]}': "is damaged: each extension has",
+        '{"extensions": [1]}': "is damaged: each extension has",
+        '{"extensions": [{"step": 10, "settings": {"output": 5}}]}': "is damaged: output",
+    }.items():
+        path.write_text(damaged)
+        for call in (train, check):
+            with pytest.raises(TrainingError, match=rf"extensions\.json {problem}"):
+                call(more, extend=True)
+        with pytest.raises(TrainingError, match=rf"extensions\.json {problem}"):
+            choose_again(config.output)
+    path.unlink()
+    lost = "has 0 extensions of this run, and its newest checkpoint 1: put the file back"
+    for run in (
+        lambda: train(more, extend=True),
+        lambda: check(more, extend=True),
+        lambda: train(extended),
+    ):
+        with pytest.raises(TrainingError, match=lost):
+            run()
+    path.write_text(good)
+    assert extend(more)[0] is not None
+
+
+@pytest.mark.slow
+def test_a_damaged_report_is_written_anew_and_lost_checkpoints_are_named(
+    write_run: WriteRun,
+) -> None:
+    config = RunConfig.from_toml(write_run(**CONSTANT))
+    report = train(config)
+    path = Path(config.output) / "report.json"
+    for damaged in ('{"a": 1}', json.dumps(report.to_dict() | {"extensions": 5})):
+        path.write_text(damaged)
+        assert read_report(Path(config.output)) is None
+        assert train(config).step == report.step
+        assert read_report(Path(config.output)) is not None
+    shutil.rmtree(checkpoint(config, 10).parent)
+    more = changed(config, compute={"epochs": 3})
+    for call in (train, check):
+        with pytest.raises(InputError, match="no checkpoint that could be trained further"):
+            call(more, extend=True)
+    (Path(config.output) / "run.toml").unlink()
+    with pytest.raises(InputError, match=r"has no run\.toml any more"):
+        choose_again(config.output)
