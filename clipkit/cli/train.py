@@ -178,7 +178,7 @@ def _sweep(arguments: argparse.Namespace, config: "RunConfig", callbacks: Callba
 
     if arguments.extend:
         raise InputError(
-            "--extend goes on with one run, and --sweep trains several: give it that run's own "
+            "--extend continues one run, and --sweep trains several: give it that run's own "
             "run.toml, as in  clipkit train OUTPUT/lr=1e-05/run.toml --extend --set "
             "compute.epochs=10"
         )

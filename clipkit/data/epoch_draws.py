@@ -167,14 +167,17 @@ def balanced_order(
     places = np.random.default_rng([seed, 0, len(sizes), _TURNS]).permutation(len(sizes))
     edges = np.cumsum(amounts[places])
     edges *= round(edges[-1]) / edges[-1]
-    counts, before = np.empty(len(sizes), np.int64), np.zeros(len(sizes), np.int64)
-    for each in range(epoch + 1):
-        ends = np.floor(edges + each * _GOLDEN % 1 + _ROUNDING).astype(np.int64)
-        before += counts if each else 0
-        counts[places] = np.diff(ends, prepend=0)
+
+    def counts(epoch: int) -> NDArray[np.int64]:
+        ends = np.floor(edges + epoch * _GOLDEN % 1 + _ROUNDING).astype(np.int64)
+        of_groups = np.empty(len(sizes), np.int64)
+        of_groups[places] = np.diff(ends, prepend=0)
+        return of_groups
+
+    before = sum(map(counts, range(epoch)), np.zeros(len(sizes), np.int64))
     drawn, start = [], 0
     for number, (size, first, count) in enumerate(
-        zip(sizes, before.tolist(), counts.tolist(), strict=True)
+        zip(sizes, before.tolist(), counts(epoch).tolist(), strict=True)
     ):
         turns = np.random.default_rng([seed, 0, number, _TURNS]).permutation(size)
         drawn.append(start + turns[np.arange(first, first + count) % size])

@@ -13,7 +13,6 @@ from clipkit.data.benchmark_layout import BenchmarkSet
 from clipkit.data.class_names import ClassNames, odd_names, read_class_names
 from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.shard_samples import ShardCaptions
-from clipkit.data.source_kind import unused_settings
 from clipkit.data.sources import open_pairs, open_source
 from clipkit.data.table_rows import MissingColumnError
 from clipkit.data.webdataset import is_shards, open_shards
@@ -75,15 +74,13 @@ def open_labelled(
         for line in odd_names(found.class_names, "Write their names into the column"):
             callbacks.warn(line)
         return found
-    if names is None:
-        with _naming_class_column():
-            return by_class(path, open_pairs(path, layout, callbacks=callbacks))
-    layout = replace(layout, class_names="")
+    if names is not None:
+        layout = replace(layout, class_names="")
     with _naming_class_column():
-        opened = open_source(path, layout, are_named_later=True, callbacks=callbacks)
-    for line in unused_settings(layout, {path: opened.kind}):
-        callbacks.warn(line)
-    found = by_class(path, opened.dataset)
+        dataset = open_pairs(path, layout, are_named_later=names is not None, callbacks=callbacks)
+    found = by_class(path, dataset)
+    if names is None:
+        return found
     folders = [""] * len(found.class_names)
     for row, label in enumerate(found.labels):
         folders[label] = folders[label] or found.dataset.local_name(row).partition("/")[0]

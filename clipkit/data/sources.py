@@ -43,7 +43,11 @@ class OpenedPairs(NamedTuple):
 
 
 def open_pairs(
-    path: str | Path, layout: PairLayout | None = None, *, callbacks: Callbacks | None = None
+    path: str | Path,
+    layout: PairLayout | None = None,
+    *,
+    are_named_later: bool = False,
+    callbacks: Callbacks | None = None,
 ) -> PairDataset:
     """Open a dataset of image-text pairs.
 
@@ -52,6 +56,7 @@ def open_pairs(
             folders, a table, or shards ("data-{000..099}.tar").
         layout: Its layout; None: it is detected. Where a folder fits several layouts, a table of
             metadata comes before caption files, and these before class folders.
+        are_named_later: As :func:`open_source` takes it.
         callbacks: Told how the dataset was understood, and what is odd about it.
 
     Returns:
@@ -63,7 +68,7 @@ def open_pairs(
         MissingExtraError: If the reader of shards or Parquet is not installed.
     """
     layout, callbacks = layout or PairLayout(), callbacks or Callbacks()
-    opened = open_source(path, layout, callbacks=callbacks)
+    opened = open_source(path, layout, are_named_later=are_named_later, callbacks=callbacks)
     for line in unused_settings(layout, {str(path): opened.kind}):
         callbacks.warn(line)
     return opened.dataset

@@ -153,7 +153,7 @@ def check_has_checkpoint(directory: Path) -> None:
         )
 
 
-def check_all_known(directory: Path, saved: Mapping[str, Any], num_begun: int) -> None:
+def check_extensions_kept(directory: Path, saved: Mapping[str, Any], num_begun: int) -> None:
     """Raise TrainingError if a checkpoint was extended more often than is written down.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clipkit.runs.directory import CHECKPOINTS_NAME, as_before, changed_settings
 from clipkit.runs.extension import (
-    check_all_known,
+    check_extensions_kept,
     check_has_checkpoint,
     check_is_run,
     check_steps_left,
@@ -88,5 +88,5 @@ def plan_extension(config: RunConfig) -> PlannedExtension | None:
         return None
     changes = changed_settings(directory, config)
     saved, num_before = checkpoints.load(step)[1], len(read_extensions(directory))
-    check_all_known(directory, saved, num_before)
+    check_extensions_kept(directory, saved, num_before)
     return PlannedExtension(saved, changes, num_before)

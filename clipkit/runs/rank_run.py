@@ -32,7 +32,7 @@ from clipkit.runs.directory import (
 from clipkit.runs.extension import (
     Extending,
     add_extension,
-    check_all_known,
+    check_extensions_kept,
     check_has_checkpoint,
     check_steps_left,
     extension_lines,
@@ -208,7 +208,7 @@ class RankRun:
     def _restore(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         """Resume from a checkpoint, or extend the run from there on."""
         told = self._extending
-        check_all_known(self._directory, saved, told.num_before)
+        check_extensions_kept(self._directory, saved, told.num_before)
         is_new = bool(told.changes or (told.is_asked and trainer.inputs.changed(saved)))
         num_extensions = told.num_before + is_new
         extends = saved["progression"].get("num_extensions", 0) < num_extensions

@@ -48,6 +48,15 @@ class _TowerRate:
         return f"set lr = {rate / self.factor:g}, or another {self.tower}_lr_factor"
 
 
+def tower_factors(config: RunConfig) -> tuple[tuple[str, bool, float], ...]:
+    """Return of each tower its name, whether nothing of it is trained, and its rate's factor."""
+    model, optimizer = config.model, config.optimizer
+    return (
+        ("image", model.is_image_fixed, optimizer.image_lr_factor),
+        ("text", model.is_text_fixed, optimizer.text_lr_factor),
+    )
+
+
 def rate_warnings(config: RunConfig) -> Iterator[str]:
     """Yield a warning of a learning rate that is too high or too low for what is trained.
 
@@ -65,10 +74,7 @@ def rate_warnings(config: RunConfig) -> Iterator[str]:
         return
     rates = [
         _TowerRate(tower, lr, factor)
-        for tower, is_fixed, factor in (
-            ("image", config.model.is_image_fixed, config.optimizer.image_lr_factor),
-            ("text", config.model.is_text_fixed, config.optimizer.text_lr_factor),
-        )
+        for tower, is_fixed, factor in tower_factors(config)
         if not is_fixed
     ]
     rate = max(rates, key=lambda rate: rate.factor)

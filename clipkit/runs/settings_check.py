@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from clipkit.errors import InputError
 from clipkit.models.building import SIGMOID_BIAS
-from clipkit.runs.rate_warnings import rate_warnings
+from clipkit.runs.rate_warnings import rate_warnings, tower_factors
 from clipkit.runs.trackers import check_trackers
 from clipkit.training.config import RunConfig
 
@@ -159,10 +159,7 @@ def names_side(caption: str) -> bool:
 
 def _check_factors(config: RunConfig) -> None:
     """Raise InputError if a tower that is not trained has a learning rate of its own."""
-    for tower, is_fixed, factor in (
-        ("image", config.model.is_image_fixed, config.optimizer.image_lr_factor),
-        ("text", config.model.is_text_fixed, config.optimizer.text_lr_factor),
-    ):
+    for tower, is_fixed, factor in tower_factors(config):
         if is_fixed and factor != 1:
             raise InputError(
                 f"optimizer.{tower}_lr_factor = {factor:g} is for an encoder that is trained, and "

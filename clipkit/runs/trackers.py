@@ -247,7 +247,7 @@ def check_trackers(names: Sequence[TrackerName]) -> None:
 
 
 class _OfOtherThreads(TextIOBase):
-    """Standard output without what the present thread prints: a training goes on beside it."""
+    """Standard output without what the present thread prints: training runs beside it."""
 
     def __init__(self) -> None:
         self._out = sys.stdout

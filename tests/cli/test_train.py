@@ -175,7 +175,7 @@ def test_nonsense_in_set_gets_one_line(
         (("--sweep", "seed=1", "--finalize"), r"--sweep is for runs to come"),
         (
             ("--sweep", "seed=1", "--extend"),
-            r"--extend goes on with one run, .*: give it that run's own run\.toml",
+            r"--extend continues one run, .*: give it that run's own run\.toml",
         ),
     ],
 )
